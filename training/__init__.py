@@ -1,0 +1,1 @@
+"""Training: data readers, tokenizer, pretraining, fine-tuning, evaluation and calibration."""
