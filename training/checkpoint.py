@@ -1,0 +1,92 @@
+"""Checkpoints: a folder that export reads, and the backbone that training starts from."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, RobertaForSequenceClassification
+
+from client.artifact import LABELS_FILE, TOKENIZER_FILE, Artifact, Labels, SpecialTokens, sha256_of
+from client.errors import ArtifactError
+from training.data import LabelSet
+
+
+def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> RobertaForSequenceClassification:
+    """A RoBERTa with a new classification head of ``outputs`` columns, from a folder or a Hugging Face hub name.
+
+    Raises:
+        ArtifactError: there is no RoBERTa checkpoint at ``path``.
+    """
+    try:
+        model: RobertaForSequenceClassification = RobertaForSequenceClassification.from_pretrained(
+            path,
+            num_labels=outputs,
+            id2label={i: str(i) for i in range(outputs)},
+            label2id={str(i): i for i in range(outputs)},
+            ignore_mismatched_sizes=True,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            attn_implementation=attention,
+        )
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"--backbone {path}: no RoBERTa checkpoint could be loaded: {error}") from None
+    return model
+
+
+def begin_checkpoint(
+    out: Path, backbone: str, label_set: LabelSet, *, name: str, max_length: int, prompt: str
+) -> Artifact:
+    """Write ``tokenizer.json`` and a ``labels.json`` that is not calibrated yet; returns the artifact they make."""
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ArtifactError(f"--backbone {backbone}: its tokenizer has no tokenizer.json (a fast tokenizer is needed)")
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    write_text(out / TOKENIZER_FILE, backend.to_str())
+    labels = Labels(
+        name=name,
+        keywords=label_set.keywords,
+        overall=label_set.overall,
+        sentiments=label_set.sentiments,
+        sentiment_scores=label_set.sentiment_scores,
+        thresholds=(0.5,) * len(label_set.keywords),
+        max_length=max_length,
+        prompt=prompt,
+        special_tokens=SpecialTokens(
+            cls=tokenizer.cls_token, pad=tokenizer.pad_token, sep=tokenizer.sep_token, mask=tokenizer.mask_token
+        ),
+        tokenizer_sha256=sha256_of((out / TOKENIZER_FILE).read_bytes()),
+    )
+    write_text(out / LABELS_FILE, labels.to_json())
+    return Artifact.load(out)
+
+
+def finish_checkpoint(
+    out: Path, model: RobertaForSequenceClassification, labels: Labels, metrics: dict[str, Any], card: str
+) -> None:
+    """Write the weights in half precision, the calibrated labels, the metrics and the model card."""
+    names = labels.keywords if model.config.num_labels == len(labels.keywords) else labels.sentiments
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: i for i, name in enumerate(names)}
+    model.half().save_pretrained(out)
+    write_text(out / LABELS_FILE, labels.to_json())
+    write_text(out / "metrics.json", json.dumps(metrics, ensure_ascii=False, indent=1) + "\n")
+    write_text(out / "README.md", card)
+
+
+def calibrated(labels: Labels, **values: Any) -> Labels:
+    """``labels`` with calibrated values."""
+    return replace(labels, **values)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

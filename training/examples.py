@@ -1,0 +1,215 @@
+"""Training examples: labelled reviews as token ids and targets, and the batches that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from client.batching import pack
+from client.encoding import EncodedReview, Encoder
+from client.errors import InvalidReviewError
+from client.windows import SPECIAL_TOKENS_PER_WINDOW
+from training.corpus import split_of
+from training.data import LabelledReview, LabelSet
+
+MAX_MASK_RATE = 0.3
+
+
+@dataclass(frozen=True)
+class KeywordExample:
+    """``targets`` and ``known`` are FP32 ``[K]``; ``evidence`` gives the words that carry a keyword, by column."""
+
+    review: LabelledReview
+    encoded: EncodedReview
+    targets: NDArray[np.float32]
+    known: NDArray[np.float32]
+    evidence: dict[int, frozenset[int]]
+
+    def __len__(self) -> int:
+        return len(self.encoded.input_ids) + SPECIAL_TOKENS_PER_WINDOW
+
+
+@dataclass(frozen=True)
+class SentimentExample:
+    """One (review, label) pair. ``allowed`` is FP32 ``[S]``: the sentiment classes that the annotation leaves open."""
+
+    review: LabelledReview
+    encoded: EncodedReview
+    label: str
+    prompt_ids: tuple[int, ...]
+    allowed: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.encoded.input_ids) + 3
+
+
+Example = KeywordExample | SentimentExample
+
+
+def merge_sources(reviews: Iterable[LabelledReview]) -> list[LabelledReview]:
+    """One entry a text: graded labels win over signs, and keep the evidence that people marked in the other."""
+    merged: dict[str, LabelledReview] = {}
+    for review in reviews:
+        other = merged.get(review.text)
+        if other is None:
+            merged[review.text] = review
+        elif review.graded and not other.graded:
+            merged[review.text] = replace(review, evidence=other.evidence)
+        elif other.graded and not review.graded:
+            merged[review.text] = replace(other, evidence=review.evidence)
+    return list(merged.values())
+
+
+def split_reviews(reviews: Iterable[LabelledReview]) -> dict[str, list[LabelledReview]]:
+    """Reviews by split: ``train``, ``validation`` and ``test``."""
+    splits: dict[str, list[LabelledReview]] = {"train": [], "validation": [], "test": []}
+    for review in reviews:
+        splits[split_of(review.text)].append(review)
+    return splits
+
+
+def encode_reviews(
+    reviews: Sequence[LabelledReview], encoder: Encoder
+) -> Iterator[tuple[LabelledReview, EncodedReview]]:
+    """Reviews with their encoding, cut to one window; texts that cannot be encoded are left out."""
+    for review, encoded in zip(reviews, encoder.encode_many([r.text for r in reviews]), strict=True):
+        if not isinstance(encoded, InvalidReviewError):
+            most = encoder.max_length - SPECIAL_TOKENS_PER_WINDOW
+            yield (
+                review,
+                replace(encoded, input_ids=encoded.input_ids[:most], word_of_token=encoded.word_of_token[:most]),
+            )
+
+
+def keyword_examples(
+    reviews: Sequence[LabelledReview], encoder: Encoder, label_set: LabelSet
+) -> list[KeywordExample]:
+    """Multi-label examples; keywords that the source does not annotate are not ``known``."""
+    column = {name: k for k, name in enumerate(label_set.keywords)}
+    examples = []
+    for review, encoded in encode_reviews(reviews, encoder):
+        targets = np.array([float(name in review.scores) for name in label_set.keywords], np.float32)
+        known = np.array([float(name in review.annotated) for name in label_set.keywords], np.float32)
+        evidence = {
+            column[name]: frozenset(
+                i for i, word in enumerate(encoded.words) if any(word.start < e and word.end > s for s, e in spans)
+            )
+            for name, spans in review.evidence.items()
+            if name in review.scores
+        }
+        examples.append(KeywordExample(review, encoded, targets, known, evidence))
+    return examples
+
+
+def sentiment_examples(
+    reviews: Sequence[LabelledReview], encoder: Encoder, label_set: LabelSet, prompt: str
+) -> list[SentimentExample]:
+    """An example for each tagged label. Where only the sign is known, every class of that sign is allowed."""
+    prompts = {
+        name: encoder.encode(prompt.format(keyword=name)).input_ids for name in label_set.all_labels
+    }
+    scores = np.array(label_set.sentiment_scores)
+    examples = []
+    for review, encoded in encode_reviews(reviews, encoder):
+        for name, score in review.scores.items():
+            allowed = scores == score if review.graded else np.sign(scores) == np.sign(score)
+            examples.append(SentimentExample(review, encoded, name, prompts[name], allowed.astype(np.float32)))
+    return examples
+
+
+class TokenBudgetSampler(Sampler[list[int]]):
+    """Batches of similar length with at most ``token_budget`` padded tokens, in an order that changes every epoch."""
+
+    def __init__(self, lengths: Sequence[int], token_budget: int, seed: int) -> None:
+        self.lengths = list(lengths)
+        self.token_budget = token_budget
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._batches(0))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._batches(self.epoch)
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        rng = np.random.default_rng((self.seed, epoch))
+        # Which examples of one length share a batch changes, how many batches there are does not.
+        order = rng.permutation(len(self.lengths))
+        batches = [
+            [int(order[row]) for row in batch.rows]
+            for batch in pack([self.lengths[i] for i in order], token_budget=self.token_budget)
+        ]
+        return [batches[int(i)] for i in rng.permutation(len(batches))]
+
+
+class KeywordCollator:
+    """Pads keyword examples and masks random words, so that the masks of occlusion are nothing new to the model.
+
+    A keyword of which more than half of the marked words are masked (or cut off) is no longer known: the label would
+    teach the model to guess what it cannot read.
+    """
+
+    def __init__(self, encoder: Encoder, seed: int, *, mask_words: bool = True) -> None:
+        self.encoder = encoder
+        self.mask_words = mask_words
+        self.rng = np.random.default_rng(seed)
+
+    def __call__(self, examples: Sequence[KeywordExample]) -> dict[str, Tensor]:
+        rows, known = [], []
+        for example in examples:
+            rate = self.rng.uniform(0, MAX_MASK_RATE) if self.mask_words and self.rng.random() < 0.7 else 0.0
+            hidden = self.rng.random(len(example.encoded.words)) < rate
+            owners = example.encoded.word_of_token
+            ids = [
+                self.encoder.mask_id if hidden[w] else token
+                for token, w in zip(example.encoded.input_ids, owners, strict=True)
+            ]
+            rows.append([self.encoder.cls_id, *ids, self.encoder.sep_id])
+            visible = {w for w in owners if not hidden[w]}
+            kept = example.known.copy()
+            for column, words in example.evidence.items():
+                if len(words & visible) * 2 < len(words):
+                    kept[column] = 0
+            known.append(kept)
+        return {
+            **pad_rows(rows, self.encoder.pad_id),
+            "targets": torch.from_numpy(np.stack([example.targets for example in examples])),
+            "known": torch.from_numpy(np.stack(known)),
+        }
+
+
+class SentimentCollator:
+    """Pads sentiment examples: ``<s> prompt </s> review </s>``."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def __call__(self, examples: Sequence[SentimentExample]) -> dict[str, Tensor]:
+        sep = self.encoder.sep_id
+        rows = [[self.encoder.cls_id, *e.prompt_ids, sep, *e.encoded.input_ids, sep] for e in examples]
+        return {
+            **pad_rows(rows, self.encoder.pad_id),
+            "allowed": torch.from_numpy(np.stack([example.allowed for example in examples])),
+        }
+
+
+def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
+    """``input_ids`` and ``attention_mask``, both INT64 ``[B, L]`` with L a multiple of 8."""
+    width = -(-max(map(len, rows)) // 8) * 8
+    input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    for i, row in enumerate(rows):
+        input_ids[i, : len(row)] = torch.tensor(row)
+    attention_mask = torch.zeros_like(input_ids)
+    for i, row in enumerate(rows):
+        attention_mask[i, : len(row)] = 1
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
