@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +40,13 @@ def begin_checkpoint(
     out: Path, backbone: str, label_set: LabelSet, *, name: str, max_length: int, prompt: str
 ) -> Artifact:
     """Write ``tokenizer.json`` and a ``labels.json`` that is not calibrated yet; returns the artifact they make."""
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(backbone)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"--backbone {backbone}: no tokenizer could be loaded: {error}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ArtifactError(f"--backbone {backbone}: its tokenizer has no tokenizer.json (a fast tokenizer is needed)")
+    out.mkdir(parents=True, exist_ok=True)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -89,4 +91,4 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal, TextIO
 
 Split = Literal["train", "validation", "test"]
 
@@ -49,10 +50,11 @@ def split_of(text: str) -> Split:
     return "test" if bucket < VALIDATION_PERCENT + TEST_PERCENT else "train"
 
 
-def open_text(path: Path) -> IO[str]:
+def open_text(path: Path) -> TextIO:
     """Open a UTF-8 text file, gzip-compressed or not."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    return cast(IO[str], opened)
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.GzipFile(path), encoding="utf-8")
+    return path.open(encoding="utf-8")
 
 
 def read_aspect_reviews(path: Path, default_domain: str = "fashion") -> Iterator[AspectReview]:

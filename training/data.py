@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from client.errors import InvalidInputError
 from training.corpus import open_text
@@ -61,7 +61,9 @@ class LabelSet:
         except OSError as error:
             raise InvalidInputError(f"{path}: cannot read the label set: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidInputError(f"{path}: not a label set: {error!r}; see training/label_sets/fashion.json") from None
+            raise InvalidInputError(
+                f"{path}: not a label set: {error!r}; see training/label_sets/fashion.json"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def read_labelled(path: Path, label_set: LabelSet) -> Iterator[LabelledReview]:
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot open: {error.strerror}") from None
     with lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in _numbered(lines, path):
             if not line.strip():
                 continue
             where = f"{path}:{number}"
@@ -105,6 +107,15 @@ def read_labelled(path: Path, label_set: LabelSet) -> Iterator[LabelledReview]:
             else:
                 row = _parse_json(line, where)
             yield _labelled_review(row, label_set, where, default_id=str(number))
+
+
+def _numbered(lines: TextIO, path: Path) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):
+            yield number, line
+    except (UnicodeDecodeError, EOFError, OSError) as error:
+        raise InvalidInputError(f"{path}:{number + 1}: cannot read on: {error}; save the file as UTF-8") from None
 
 
 def parse_completion(completion: str, label_set: LabelSet, where: str = "completion") -> dict[str, int]:
@@ -119,7 +130,9 @@ def parse_completion(completion: str, label_set: LabelSet, where: str = "complet
         try:
             score = int(value)
         except ValueError:
-            raise InvalidInputError(f"{where}: completion: {piece!r} is not 'keyword score', such as '디자인 1'") from None
+            raise InvalidInputError(
+                f"{where}: completion: {piece!r} is not 'keyword score', such as '디자인 1'"
+            ) from None
         name = name.strip()
         if name in scores:
             raise InvalidInputError(f"{where}: completion: {name!r} stands twice; keep one")
@@ -151,7 +164,9 @@ def _labelled_review(row: dict[str, Any], label_set: LabelSet, where: str, defau
         return _from_aspects(review_id, text, row["aspects"], row.get("polarity"), label_set, where)
     if "completion" in row:
         if not isinstance(row["completion"], str):
-            raise InvalidInputError(f"{where}: completion: {row['completion']!r} is not text such as '디자인 1, 배송 -1'")
+            raise InvalidInputError(
+                f"{where}: completion: {row['completion']!r} is not text such as '디자인 1, 배송 -1'"
+            )
         scores = parse_completion(row["completion"], label_set, where)
     elif isinstance(row.get("labels"), dict):
         scores = _checked(row["labels"], label_set, f"{where}: labels")
@@ -181,7 +196,9 @@ def _from_aspects(
     try:
         entries = [(a["aspect"], a["polarity"], a.get("span", "")) for a in aspects]
     except (TypeError, KeyError) as error:
-        raise InvalidInputError(f"{where}: aspects: an entry lacks or garbles 'aspect' or 'polarity': {error}") from None
+        raise InvalidInputError(
+            f"{where}: aspects: an entry lacks or garbles 'aspect' or 'polarity': {error}"
+        ) from None
     for name, sign, span in entries:
         if name not in label_set.aspect_names:
             raise InvalidInputError(f"{where}: aspects: {name!r} is not in the label set's aspect names; map it there")

@@ -87,9 +87,7 @@ def encode_reviews(
             )
 
 
-def keyword_examples(
-    reviews: Sequence[LabelledReview], encoder: Encoder, label_set: LabelSet
-) -> list[KeywordExample]:
+def keyword_examples(reviews: Sequence[LabelledReview], encoder: Encoder, label_set: LabelSet) -> list[KeywordExample]:
     """Multi-label examples; keywords that the source does not annotate are not ``known``."""
     column = {name: k for k, name in enumerate(label_set.keywords)}
     examples = []
@@ -111,9 +109,7 @@ def sentiment_examples(
     reviews: Sequence[LabelledReview], encoder: Encoder, label_set: LabelSet, prompt: str
 ) -> list[SentimentExample]:
     """An example for each tagged label. Where only the sign is known, every class of that sign is allowed."""
-    prompts = {
-        name: encoder.encode(prompt.format(keyword=name)).input_ids for name in label_set.all_labels
-    }
+    prompts = {name: encoder.encode(prompt.format(keyword=name)).input_ids for name in label_set.all_labels}
     scores = np.array(label_set.sentiment_scores)
     examples = []
     for review, encoded in encode_reviews(reviews, encoder):

@@ -53,7 +53,7 @@ DEFAULT_BACKBONE = "klue/roberta-base"
 DEFAULT_LABEL_SET = Path(__file__).parent / "label_sets" / "fashion.json"
 
 
-class ReviewTrainer(Trainer):
+class ReviewTrainer(Trainer):  # type: ignore[misc]
     """A Trainer whose batches are cut by tokens and whose loss is the task's."""
 
     def __init__(self, *args: Any, token_budget: int, **kwargs: Any) -> None:
@@ -258,7 +258,8 @@ def _card(args: argparse.Namespace, results: dict[str, Any]) -> str:
     return (
         f"# {args.name}: {args.task} classifier\n\nTrained with `python -m training.finetune {args.task}` from "
         f"`{args.backbone}` on {', '.join(Path(f).name for f in args.train)}; {args.epochs} epochs, learning rate "
-        f"{args.learning_rate}, seed {args.seed}. On held-back reviews (8 %, by a hash of the text):\n\n```\n{tables}\n```\n"
+        f"{args.learning_rate}, seed {args.seed}. On held-back reviews (8 %, by a hash of the text):\n\n"
+        f"```\n{tables}\n```\n"
     )
 
 

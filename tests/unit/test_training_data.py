@@ -1,0 +1,139 @@
+"""Readers of labelled reviews: every form gives the same labels, every mistake names line and field."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.errors import InvalidInputError
+from training.corpus import split_of
+from training.data import LabelSet, format_completion, parse_completion, read_labelled
+from training.examples import merge_sources, split_reviews
+
+FASHION = LabelSet.load(Path("training/label_sets/fashion.json"))
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
+    return path
+
+
+def test_three_forms_of_one_review(tmp_path: Path) -> None:
+    labels = {"디자인": 1, "배송": -1, "만족도": 0}
+    text = "옷은 귀여운데 너무 늦게 왔어요"
+    object_form = write(tmp_path / "a.jsonl", {"id": "7", "text": text, "labels": labels})
+    completion = write(tmp_path / "b.jsonl", {"text": text, "completion": "디자인 1, 배송 -1, 만족도 0"})
+    table = write(tmp_path / "c.tsv", f"{text}\t디자인 1, 배송 -1, 만족도 0")
+    read = [next(read_labelled(path, FASHION)) for path in (object_form, completion, table)]
+    assert [dict(review.scores) for review in read] == [labels] * 3
+    assert [review.id for review in read] == ["7", "1", "1"]
+    assert all(review.graded and review.text == text for review in read)
+    assert all(set(FASHION.keywords) <= review.annotated for review in read)
+
+
+def test_marked_opinions_become_signs_and_evidence(tmp_path: Path) -> None:
+    text = "굽이 낮아 편한데 밑창 무늬는 별로고 수납은 글쎄요"
+    aspects = [
+        {"aspect": "굽", "polarity": 1, "span": "굽이 낮아"},
+        {"aspect": "디자인", "polarity": -1, "span": "밑창 무늬는 별로"},
+        {"aspect": "제품구성", "polarity": 1, "span": "편한데"},
+    ]
+    path = write(tmp_path / "a.jsonl", {"text": text, "polarity": -1, "aspects": aspects})
+    (review,) = read_labelled(path, FASHION)
+    assert dict(review.scores) == {"디자인": 0, "만족도": -1}, "praise and blame of one keyword are mixed"
+    assert [text[a:b] for a, b in review.evidence["디자인"]] == ["굽이 낮아", "밑창 무늬는 별로"]
+    assert not review.graded
+    assert "배송" not in review.annotated
+    assert "색상" in review.annotated
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("{broken", "broken JSON"),
+        ("[1, 2]", "JSON object"),
+        ({"text": "예뻐요"}, "no labels"),
+        ({"text": "예뻐요", "labels": {"향기": 1}}, "'향기' is not in the label set"),
+        ({"text": "예뻐요", "labels": {"디자인": 3}}, "디자인: sentiment 3 is not one of -2, -1, 0, 1, 2"),
+        ({"text": "예뻐요", "labels": {"디자인": True}}, "sentiment True"),
+        ({"text": "예뻐요", "labels": {"디자인": "1"}}, "sentiment '1'"),
+        ({"text": "  ", "labels": {}}, "text: '  '"),
+        ({"text": 5, "labels": {}}, "text: 5"),
+        ({"text": "예뻐요", "completion": "디자인 하나"}, "'디자인 하나' is not 'keyword score'"),
+        ({"text": "예뻐요", "completion": "디자인 1, 디자인 2"}, "stands twice"),
+        ({"text": "예뻐요", "completion": None}, "completion: None"),
+        (
+            {"text": "예뻐요", "aspects": [{"aspect": "향", "polarity": 1}]},
+            "'향' is not in the label set's aspect names",
+        ),
+        ({"text": "예뻐요", "aspects": [{"aspect": "핏", "polarity": 2}]}, "polarity 2 of 핏"),
+        ({"text": "예뻐요", "aspects": ["핏"]}, "aspects: an entry"),
+    ],
+)
+def test_mistakes_name_line_and_field(tmp_path: Path, row: object, told: str) -> None:
+    path = write(tmp_path / "a.jsonl", {"text": "좋아요", "labels": {"만족도": 1}}, "", row)
+    with pytest.raises(InvalidInputError) as raised:
+        list(read_labelled(path, FASHION))
+    assert f"{path}:3" in str(raised.value)
+    assert told in str(raised.value)
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="cannot open"):
+        list(read_labelled(tmp_path / "none.jsonl", FASHION))
+    broken = tmp_path / "latin.jsonl"
+    broken.write_bytes(b'{"text": "a", "labels": {}}\n\xff\xfe\n')
+    with pytest.raises(InvalidInputError, match="save the file as UTF-8"):
+        list(read_labelled(broken, FASHION))
+    with pytest.raises(InvalidInputError, match=r"a\.tsv:1: no tab"):
+        list(read_labelled(write(tmp_path / "a.tsv", "디자인 1"), FASHION))
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as out:
+        out.write(json.dumps({"text": "핏이 좋아요", "labels": {"핏": 2}}) + "\n")
+    assert [dict(r.scores) for r in read_labelled(path, FASHION)] == [{"핏": 2}]
+
+
+def test_label_set_errors(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="cannot read the label set"):
+        LabelSet.load(tmp_path / "none.json")
+    with pytest.raises(InvalidInputError, match="not a label set"):
+        LabelSet.load(write(tmp_path / "bad.json", {"keywords": ["핏"]}))
+
+
+labels = st.dictionaries(st.sampled_from(FASHION.all_labels), st.sampled_from(FASHION.sentiment_scores))
+
+
+@given(labels)
+def test_completion_form_there_and_back(scores: dict[str, int]) -> None:
+    assert parse_completion(format_completion(scores, FASHION), FASHION) == scores
+
+
+@given(st.text(), st.text(alphabet=" \t\n"))
+def test_split_depends_on_the_visible_text_only(text: str, blank: str) -> None:
+    assert split_of(text) == split_of(blank + text.upper().lower() + blank) or text.upper().lower() != text
+
+
+def test_graded_labels_win_and_keep_the_evidence(tmp_path: Path) -> None:
+    text = "색이 곱고 재질이 부드러워요"
+    span = {"aspect": "색상", "polarity": 1, "span": "색이 곱고"}
+    rows = [{"text": text, "aspects": [span]}, {"text": text, "labels": {"색상": 2, "소재": 1}}]
+    for order in (rows, rows[::-1]):
+        (merged,) = merge_sources(read_labelled(write(tmp_path / "a.jsonl", *order), FASHION))
+        assert dict(merged.scores) == {"색상": 2, "소재": 1}
+        assert merged.evidence == {"색상": ((0, 5),)}
+
+
+def test_splits_are_disjoint_and_keep_their_shares(tmp_path: Path) -> None:
+    rows = [{"text": f"{i}번째 구매인데 만족합니다", "labels": {"만족도": 1}} for i in range(3000)]
+    splits = split_reviews(read_labelled(write(tmp_path / "a.jsonl", *rows), FASHION))
+    assert sum(map(len, splits.values())) == 3000
+    assert 0.04 < len(splits["validation"]) / 3000 < 0.08
+    assert 0.06 < len(splits["test"]) / 3000 < 0.10

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Trains the starter model from the corpora in $DATA and exports it into model_repository/. Run it with `make starter`.
+# Each step goes on where it was interrupted; a step whose result is there is not run again.
+set -euo pipefail
+PYTHON=${PYTHON:-python3}
+DATA=${DATA:?folder of the corpora; see training/README.md}
+RUNS=${RUNS:-runs}
+export OMP_WAIT_POLICY=PASSIVE
+
+people=$DATA/absa_fashion_train.jsonl.gz
+guideline=$DATA/gold_train.jsonl.gz
+finetune() { # TASK STAGE BACKBONE EPOCHS RATE FILES...
+  local out=$RUNS/$1-$2
+  [ -f "$out/metrics.json" ] || "$PYTHON" -m training.finetune "$1" --output "$out" --backbone "$3" --epochs "$4" \
+    --learning-rate "$5" --attention eager --name fashion-ko-starter --train "${@:6}"
+}
+
+[ -f "$RUNS/pretrained/model.safetensors" ] ||
+  "$PYTHON" -m training.pretrain --data "$DATA" --output "$RUNS/pretrained" --tokens 16e6
+# First everything that people marked, then the reviews labelled by the guideline, which have the last word.
+finetune keyword people "$RUNS/pretrained" 3 5e-4 "$people" "$guideline:2"
+finetune keyword final "$RUNS/keyword-people" 3 2e-4 "$guideline"
+finetune sentiment people "$RUNS/pretrained" 1 5e-4 "$people" "$guideline:2"
+finetune sentiment final "$RUNS/sentiment-people" 3 2e-4 "$guideline"
+"$PYTHON" -m export --keyword "$RUNS/keyword-final" --sentiment "$RUNS/sentiment-final" --repository model_repository
+"$PYTHON" -m training.evaluate --repository model_repository --data "$people" "$guideline"
