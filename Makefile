@@ -1,4 +1,6 @@
 .DEFAULT_GOAL := help
+# Waiting threads that spin make several processes on few cores crawl (a test took 270 s, not 10 s).
+export OMP_WAIT_POLICY ?= PASSIVE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

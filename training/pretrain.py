@@ -369,6 +369,7 @@ def pretrain(args: argparse.Namespace) -> None:
         num_hidden_layers=args.layers,
         num_attention_heads=args.hidden_size // 64,
         intermediate_size=4 * args.hidden_size,
+        initializer_range=args.initializer_range,
         max_position_embeddings=514,
         type_vocab_size=1,
         hidden_dropout_prob=0.0,
@@ -451,6 +452,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=float, default=16e6, help="length of the run (default: %(default)s)")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden-size", type=int, default=320, help="a multiple of 64 (default: %(default)s)")
+    parser.add_argument("--initializer-range", type=float, default=0.02, help="raise it below 256 hidden units")
     parser.add_argument("--vocab-size", type=int, default=16_000)
     parser.add_argument("--max-length", type=int, default=256, help="tokens a review (default: %(default)s)")
     parser.add_argument("--token-budget", type=int, default=8192, help="padded tokens a step (default: %(default)s)")

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,13 +22,23 @@ OPINIONS = {
 SENTIMENTS = {2: "정말 최고예요", 1: "좋아요", 0: "그냥 그래요", -1: "별로예요", -2: "최악이라 반품해요"}
 
 
-def reviews() -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for size, ((first, firsts), (second, seconds)), (a, praise), (b, blame) in itertools.product(
-        range(4), itertools.permutations(OPINIONS.items(), 2), SENTIMENTS.items(), SENTIMENTS.items()
-    ):
-        text = f"{size + 1}호 {firsts[(a + b) % 3]} {praise} 그리고 {seconds[(a - b) % 3]} {blame}"
-        rows.append({"text": text, "labels": {first: a, second: b, "만족도": max(-2, min(2, a + b))}})
+def reviews() -> list[dict[str, Any]]:
+    """Reviews of one opinion and of two."""
+    opinions = [
+        (keyword, score, f"{subject} {praise}")
+        for keyword, subjects in OPINIONS.items()
+        for subject in subjects
+        for score, praise in SENTIMENTS.items()
+    ]
+    rows: list[dict[str, Any]] = [
+        {"text": f"{size}호 {said}", "labels": {keyword: score, "만족도": score}}
+        for size in range(4)
+        for keyword, score, said in opinions
+    ]
+    for (first, a, praise), (second, b, blame) in list(itertools.combinations(opinions, 2))[::3]:
+        if first != second:
+            overall = (a + b > 0) - (a + b < 0)
+            rows.append({"text": f"{praise} 그리고 {blame}", "labels": {first: a, second: b, "만족도": overall}})
     return rows
 
 
@@ -41,8 +52,12 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with gzip.open(folder / name, "wt", encoding="utf-8") as out:
             for number, row in enumerate(labelled):
                 text = str(row["text"])
-                aspect = {"aspect": "색상", "polarity": 1, "span": text.split(" 그리고 ")[0]}
-                out.write(json.dumps({"id": number, "text": text, "score": 80, "aspects": [aspect]}) + "\n")
+                pieces = zip(dict(row["labels"]).items(), text.split(" 그리고 "), strict=False)
+                aspects = [
+                    {"aspect": keyword, "polarity": (score > 0) - (score < 0), "span": piece}
+                    for (keyword, score), piece in pieces
+                ]
+                out.write(json.dumps({"id": number, "text": text, "score": 80, "aspects": aspects}) + "\n")
     with gzip.open(folder / "film_reviews.tsv.gz", "wt", encoding="utf-8") as out:
         out.writelines(f"{1 + n % 10}\t{row['text']}\n" for n, row in enumerate(labelled))
     with gzip.open(folder / "general_unlabelled.txt.gz", "wt", encoding="utf-8") as out:
@@ -55,7 +70,7 @@ def backbone(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model pretrained in two runs: the first is cut short, the second goes on from its checkpoint."""
     out = tmp_path_factory.mktemp("pretrained")
     common = ["--data", str(corpora), "--output", str(out), "--layers", "1", "--hidden-size", "64", "--no-compile"]
-    common += ["--vocab-size", "400", "--token-budget", "2048", "--max-length", "64", "--checkpoint-seconds", "0"]
+    common += ["--initializer-range", "0.1", "--vocab-size", "400", "--token-budget", "2048", "--max-length", "64", "--checkpoint-seconds", "0"]
     pretrain.main([*common, "--tokens", "20000"])
     steps = json.loads((out / "pretraining.json").read_text())["steps"]
     (out / "model.safetensors").unlink()
@@ -74,7 +89,7 @@ def run(task: str, corpora: Path, backbone: Path, out: Path, epochs: int) -> dic
 
 
 def test_keyword_classifier_learns_and_writes_its_contract(corpora: Path, backbone: Path, tmp_path: Path) -> None:
-    tables = run("keyword", corpora, backbone, tmp_path, epochs=15)
+    tables = run("keyword", corpora, backbone, tmp_path, epochs=30)
     assert tables["graded"]["micro avg"]["f1"] > 0.9
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "labels.json", "metrics.json", "README.md"}
@@ -87,7 +102,7 @@ def test_keyword_classifier_learns_and_writes_its_contract(corpora: Path, backbo
 
 
 def test_sentiment_classifier_learns(corpora: Path, backbone: Path, tmp_path: Path) -> None:
-    tables = run("sentiment", corpora, backbone, tmp_path, epochs=10)
+    tables = run("sentiment", corpora, backbone, tmp_path, epochs=30)
     assert tables["graded"]["accuracy"]["f1"] > 0.5, "a third is what the most frequent class would reach"
     assert set(tables) == {"graded", "graded by sign"}
     assert Artifact.load(tmp_path).labels.sentiment_temperature != 1
