@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 # Waiting threads that spin make several processes on few cores crawl (a test took 270 s, not 10 s).
 export OMP_WAIT_POLICY ?= PASSIVE
+export ORT_DISABLE_TELEMETRY ?= 1
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

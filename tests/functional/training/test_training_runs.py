@@ -89,7 +89,7 @@ def run(task: str, corpora: Path, backbone: Path, out: Path, epochs: int) -> dic
 
 
 def test_keyword_classifier_learns_and_writes_its_contract(corpora: Path, backbone: Path, tmp_path: Path) -> None:
-    tables = run("keyword", corpora, backbone, tmp_path, epochs=30)
+    tables = run("keyword", corpora, backbone, tmp_path, epochs=60)
     assert tables["graded"]["micro avg"]["f1"] > 0.9
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "labels.json", "metrics.json", "README.md"}
@@ -102,7 +102,7 @@ def test_keyword_classifier_learns_and_writes_its_contract(corpora: Path, backbo
 
 
 def test_sentiment_classifier_learns(corpora: Path, backbone: Path, tmp_path: Path) -> None:
-    tables = run("sentiment", corpora, backbone, tmp_path, epochs=30)
+    tables = run("sentiment", corpora, backbone, tmp_path, epochs=60)
     assert tables["graded"]["accuracy"]["f1"] > 0.5, "a third is what the most frequent class would reach"
     assert set(tables) == {"graded", "graded by sign"}
     assert Artifact.load(tmp_path).labels.sentiment_temperature != 1
