@@ -1,0 +1,1 @@
+"""What produced the numbers in the README."""
