@@ -1,0 +1,1 @@
+"""The ReviewLens client: tokenization, masking plan, batching, highlights, Triton transport and the CLI."""

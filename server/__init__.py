@@ -1,0 +1,1 @@
+"""What runs: the embedded Triton and its stand-in ``onnxruntime`` backend."""
