@@ -37,7 +37,7 @@ def test_unknown_keywords_teach_nothing(encoder: Encoder) -> None:
     assert example.evidence == {1: frozenset({2, 3})}
     targets, known = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0]])
     logits = torch.tensor([[5.0, 0.3]], requires_grad=True)
-    keyword_loss(logits, targets, known).backward()
+    keyword_loss(logits, targets, known).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad[0, 0] == 0
     assert logits.grad[0, 1] < 0
@@ -46,7 +46,7 @@ def test_unknown_keywords_teach_nothing(encoder: Encoder) -> None:
 def test_a_keyword_whose_words_are_masked_is_not_known(encoder: Encoder) -> None:
     (example,) = keyword_examples([review({"핏": 1})], encoder, LABELS)
     collate = KeywordCollator(encoder, seed=3)
-    seen = Counter()
+    seen: Counter[str] = Counter()
     for _ in range(400):
         batch = collate([example])
         ids = batch["input_ids"][0].tolist()

@@ -70,7 +70,18 @@ def backbone(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model pretrained in two runs: the first is cut short, the second goes on from its checkpoint."""
     out = tmp_path_factory.mktemp("pretrained")
     common = ["--data", str(corpora), "--output", str(out), "--layers", "1", "--hidden-size", "64", "--no-compile"]
-    common += ["--initializer-range", "0.1", "--vocab-size", "400", "--token-budget", "2048", "--max-length", "64", "--checkpoint-seconds", "0"]
+    common += [
+        "--initializer-range",
+        "0.1",
+        "--vocab-size",
+        "400",
+        "--token-budget",
+        "2048",
+        "--max-length",
+        "64",
+        "--checkpoint-seconds",
+        "0",
+    ]
     pretrain.main([*common, "--tokens", "20000"])
     steps = json.loads((out / "pretraining.json").read_text())["steps"]
     (out / "model.safetensors").unlink()
