@@ -1,12 +1,13 @@
 """Labelled reviews: the readers of every form that labels come in.
 
-Three forms, told apart by their fields; a file may be gzip-compressed:
+Forms, told apart by their fields; a file may be gzip-compressed:
 
 - ``.jsonl`` with ``{"text": "…", "labels": {"디자인": 1, "배송": -1}}``: keywords with scores of the label set;
 - ``.jsonl`` with ``{"text": "…", "completion": "디자인 1, 배송 -1"}``, or ``.tsv`` with ``text<TAB>디자인 1, 배송 -1``:
   the same in the compact completion form;
 - ``.jsonl`` with ``{"text": "…", "aspects": [{"aspect": "굽", "polarity": 1, "span": "…"}]}``: opinions that people
-  marked, mapped to keywords by the label set; their polarity is known, their strength is not.
+  marked, mapped to keywords by the label set; their polarity is known, their strength is not;
+- ``.jsonl`` with ``{"text": "…", "targets": {"디자인": 0.93}}``: soft keyword labels, as ``training.relabel`` writes.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class LabelledReview:
     graded: bool
     annotated: frozenset[str]
     evidence: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    targets: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_labelled(path: Path, label_set: LabelSet) -> Iterator[LabelledReview]:
@@ -160,6 +162,8 @@ def _labelled_review(row: dict[str, Any], label_set: LabelSet, where: str, defau
     if not isinstance(text, str) or not text.strip():
         raise InvalidInputError(f"{where}: text: {text!r} is not a review; give a text that is not blank")
     review_id = str(row.get("id", default_id))
+    if "targets" in row:
+        return _from_targets(review_id, text, row, label_set, where)
     if "aspects" in row:
         return _from_aspects(review_id, text, row["aspects"], row.get("polarity"), label_set, where)
     if "completion" in row:
@@ -186,6 +190,16 @@ def _checked(scores: Mapping[str, Any], label_set: LabelSet, where: str) -> dict
             allowed = ", ".join(map(str, label_set.sentiment_scores))
             raise InvalidInputError(f"{where}: {name}: sentiment {score!r} is not one of {allowed}")
     return dict(scores)
+
+
+def _from_targets(review_id: str, text: str, row: dict[str, Any], label_set: LabelSet, where: str) -> LabelledReview:
+    targets = row["targets"]
+    if not isinstance(targets, dict) or targets.keys() - set(label_set.keywords):
+        raise InvalidInputError(f"{where}: targets: {targets!r} is not an object of the label set's keywords")
+    if wrong := {k: p for k, p in targets.items() if not isinstance(p, int | float) or not 0 <= p <= 1}:
+        raise InvalidInputError(f"{where}: targets: {wrong} are no probabilities from 0 to 1")
+    evidence = {name: tuple((start, end) for start, end in spans) for name, spans in row.get("evidence", {}).items()}
+    return LabelledReview(review_id, text, {}, False, frozenset(targets), evidence, targets)
 
 
 def _from_aspects(

@@ -92,14 +92,16 @@ def keyword_examples(reviews: Sequence[LabelledReview], encoder: Encoder, label_
     column = {name: k for k, name in enumerate(label_set.keywords)}
     examples = []
     for review, encoded in encode_reviews(reviews, encoder):
-        targets = np.array([float(name in review.scores) for name in label_set.keywords], np.float32)
+        targets = np.array(
+            [review.targets.get(name, float(name in review.scores)) for name in label_set.keywords], np.float32
+        )
         known = np.array([float(name in review.annotated) for name in label_set.keywords], np.float32)
         evidence = {
             column[name]: frozenset(
                 i for i, word in enumerate(encoded.words) if any(word.start < e and word.end > s for s, e in spans)
             )
             for name, spans in review.evidence.items()
-            if name in review.scores
+            if name in review.scores or name in review.targets
         }
         examples.append(KeywordExample(review, encoded, targets, known, evidence))
     return examples

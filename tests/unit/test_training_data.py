@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.encoding import Encoder
 from client.errors import InvalidInputError
 from training.corpus import split_of
 from training.data import LabelSet, format_completion, parse_completion, read_labelled
-from training.examples import merge_sources, split_reviews
+from training.examples import keyword_examples, merge_sources, sentiment_examples, split_reviews
 
 FASHION = LabelSet.load(Path("training/label_sets/fashion.json"))
 
@@ -137,3 +138,17 @@ def test_splits_are_disjoint_and_keep_their_shares(tmp_path: Path) -> None:
     assert sum(map(len, splits.values())) == 3000
     assert 0.04 < len(splits["validation"]) / 3000 < 0.08
     assert 0.06 < len(splits["test"]) / 3000 < 0.10
+
+
+def test_soft_targets_teach_keywords_and_no_sentiment(tmp_path: Path, encoder: Encoder) -> None:
+    row = {"text": "핏이 좋아요", "targets": {"핏": 0.9, "색상": 0.2}, "evidence": {"핏": [[0, 2]]}}
+    (review,) = read_labelled(write(tmp_path / "a.jsonl", row), FASHION)
+    (example,) = keyword_examples([review], encoder, FASHION)
+    column = FASHION.keywords.index
+    assert example.targets[[column("핏"), column("색상")]].tolist() == pytest.approx([0.9, 0.2])
+    assert example.known.sum() == 2
+    assert example.evidence == {column("핏"): frozenset({0})}
+    assert sentiment_examples([review], encoder, FASHION, "{keyword}") == []
+    for targets in ({"향": 0.5}, {"핏": 1.5}, ["핏"]):
+        with pytest.raises(InvalidInputError, match=r"a\.jsonl:1: targets"):
+            list(read_labelled(write(tmp_path / "a.jsonl", row | {"targets": targets}), FASHION))
