@@ -42,9 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         return NOT_STARTED
     except KeyboardInterrupt as interrupt:
         return 128 + int(interrupt.args[0])
-    except BrokenPipeError:
-        # Who reads the results has enough. Python would complain once more when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who reads the results has enough
         return 128 + signal.SIGPIPE
 
 
@@ -102,6 +100,19 @@ def _output(path: Path | None) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
+def _writing(path: Path | None, out: TextIO) -> Iterator[None]:
+    """Report a failed write, as on a full disk, and drop what is buffered: Python would fail on it once more at exit."""
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        place = f"--output {path}" if path else "standard output"
+        raise InvalidInputError(f"{place}: cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
 def _server(arguments: Arguments) -> Iterator[str]:
     """The address of the Triton to use: the given one, or an embedded one that ends with the block."""
     if arguments.url is not None:
@@ -118,19 +129,24 @@ async def _analyze(arguments: Arguments, rows: Iterator[InputRow], url: str, art
     """Analyze everything and return how many reviews failed."""
     failed = done = 0
     async with await ReviewAnalyzer.connect(url, artifact, arguments.options) as analyzer:
-        renderer = RENDERERS[arguments.format](out, _wants_color(arguments.color, out))
+        with _writing(arguments.output, out):
+            renderer = RENDERERS[arguments.format](out, _wants_color(arguments.color, out))
         with ProgressReport(live=not out.isatty()) as report:
             async for analysis in analyzer.analyze_stream(rows, progress=report.update):
-                renderer.write(analysis)
-                out.flush()
+                with _writing(arguments.output, out):
+                    renderer.write(analysis)
+                    out.flush()
                 done += 1
                 if analysis.HasField("error"):
                     failed += 1
                     report.problem(_problem(arguments.input, analysis))
+            if not done:
+                report.problem(f"{arguments.input}: no reviews in it")
             if failed:
                 report.problem(f"{failed:,} of {done:,} reviews failed")
-        renderer.close()
-        out.flush()
+        with _writing(arguments.output, out):
+            renderer.close()
+            out.flush()
     return failed
 
 

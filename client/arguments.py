@@ -148,8 +148,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _url(text: str) -> str:
-    if not re.fullmatch(r"([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", text):
+    match = re.fullmatch(r"(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
+    if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in localhost:8001 (the gRPC port, no http://)")
+    if not 0 < int(match[1]) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r}: {match[1]} is not a port (1 to 65535)")
     return text
 
 

@@ -126,7 +126,10 @@ class Artifact:
         for file in (labels_file, tokenizer_file):
             if not file.is_file():
                 raise ArtifactError(f"{file}: no such file; point to a folder that export or training wrote")
-        text = labels_file.read_text(encoding="utf-8")
+        try:
+            text = labels_file.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{labels_file}: not UTF-8: {error}; export the model again") from None
         labels = Labels.from_json(text, str(labels_file))
         found = sha256_of(tokenizer_file.read_bytes())
         if found != labels.tokenizer_sha256:

@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -115,25 +116,28 @@ def _jsonl_rows(file: TextIO, text_field: str, id_field: str | None) -> Iterator
 
 
 def _csv_rows(file: TextIO, source: str, delimiter: str, text_column: str, id_column: str | None) -> Iterator[Row]:
+    lines = _Lines(file)
     # Strict: an unbalanced quote is an error of its row instead of a review that swallows the ones behind it.
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         columns = next(reader)
     except (StopIteration, csv.Error) as error:
-        raise InvalidInputError(f"{source}: no header line with column names {str(error) and f'({error})'}") from None
+        reason = f": {error}" if str(error) else "; the file is empty"
+        raise InvalidInputError(f"{source}: no header line with column names{reason}") from None
     if _BAD_BYTES.search("".join(columns)):
         raise InvalidInputError(f"{source}: the header line {_NOT_UTF8}")
     _check_columns(source, columns, text_column, id_column)
     number = 0
     while True:
-        line = reader.line_num + 1
+        line = lines.next_row()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             number += 1
-            yield _invalid(str(number), line, f"row {number}: {error}; check the quotes from here on")
+            lines.give_back()
+            yield _invalid(str(number), line, f"row {number}: {error}; check its quotes")
             continue
         if not cells:
             continue
@@ -144,13 +148,45 @@ def _csv_rows(file: TextIO, source: str, delimiter: str, text_column: str, id_co
             yield _structured_row(dict(zip(columns, cells, strict=True)), text_column, id_column, number, line)
 
 
+class _Lines:
+    """The lines of a file for a CSV reader that may have read too many: an open quote takes the rows behind it along.
+
+    How far, and so how much is kept, is bounded by the reader's own limit of 131,072 characters a field.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._again: deque[str] = deque()
+        self._row: list[str] = []
+        self._number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._file)
+        self._row.append(line)
+        return line
+
+    def next_row(self) -> int:
+        """Begin a row; the number of its first line."""
+        self._number += len(self._row)
+        self._row.clear()
+        return self._number + 1
+
+    def give_back(self) -> None:
+        """Let all lines of the row but its first be read again."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+
+
 def _parquet_rows(source: str, text_column: str, id_column: str | None) -> Iterator[Row]:
     try:
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError as error:
         raise InvalidInputError(
-            f'{source}: reading .parquet needs pyarrow ({error}): pip install "reviewlens[parquet]"'
+            f'{source}: reading .parquet needs pyarrow ({error}): in the folder of ReviewLens: pip install -e ".[parquet]"'
         ) from None
     if source == STDIN:
         raise InvalidInputError("parquet cannot be read from standard input; give the file's name")
@@ -177,6 +213,9 @@ def _check_columns(source: str, columns: list[str], text_column: str, id_column:
             raise InvalidInputError(
                 f"{source}: no column {column!r}; the columns are: {names}. Choose one with {option}"
             )
+    for column in (text_column, id_column or ID_COLUMN):
+        if (count := columns.count(column)) > 1:
+            raise InvalidInputError(f"{source}: {count} columns are named {column!r}; give each its own name")
 
 
 def _structured_row(values: dict[str, Any], text_field: str, id_field: str | None, number: int, line: int) -> Row:

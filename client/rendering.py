@@ -9,14 +9,17 @@ from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from reviewlens.v1.review_analysis_pb2 import KeywordAnalysis, ReviewAnalysis
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from client.results import to_dict
 
 CSV_COLUMNS = ("id", "keyword", "probability", "sentiment", "score", "highlight", "start", "end", "text", "error")
+
+# Of a text that could not be analyzed the table shows the beginning: it may be a file's worth.
+FAILED_CHARACTERS = 200
 
 # Marks that reorder the text around them on a terminal.
 _REORDERING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
@@ -95,19 +98,21 @@ class TableRenderer:
         )
 
     def write(self, analysis: ReviewAnalysis) -> None:
-        review = Text(_printable(analysis.text))
+        failed = analysis.HasField("error")
+        is_cut = failed and len(analysis.text) > FAILED_CHARACTERS
+        review = Text(_printable(analysis.text[:FAILED_CHARACTERS]) + "…" if is_cut else _printable(analysis.text))
         # Weakest keyword first: where two share a word, the most probable one colours it.
         for keyword in reversed(analysis.keywords):
             for highlight in keyword.highlights:
                 review.stylize(_style(keyword.score), highlight.start, highlight.end)
         self._console.print(Text.assemble((f"{_printable(analysis.id)}  ", "dim"), review))
-        if analysis.HasField("error"):
+        if failed:
             self._console.print(
                 f"   {_printable(analysis.error.code)}: {_printable(analysis.error.message)}", style="red"
             )
-            self._console.print()
         else:
-            self._console.print(_keyword_table(analysis))
+            self._console.print(Padding(_keyword_table(analysis), (0, 0, 0, 3), expand=False))
+        self._console.print()
 
     def close(self) -> None:
         pass
@@ -122,7 +127,7 @@ RENDERERS: dict[str, Callable[[TextIO, bool], Renderer]] = {
 
 
 def _keyword_table(analysis: ReviewAnalysis) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("keyword", no_wrap=True)
     table.add_column("probability", justify="right")
     table.add_column("sentiment", no_wrap=True)

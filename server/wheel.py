@@ -16,7 +16,7 @@ from client.errors import EmbeddedTritonError
 
 STAND_IN = Path(__file__).parent / "onnxruntime_backend" / "model.py"
 THREADS_VARIABLE = "REVIEWLENS_THREADS"  # read by the stand-in backend
-INSTALL = 'pip install "reviewlens[embedded]"'
+INSTALL = 'in the folder of ReviewLens: pip install -e ".[embedded]"'
 OTHER_SERVER = "or point to a running Triton with --url HOST:PORT"
 
 

@@ -30,6 +30,7 @@ def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> Ro
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
             attn_implementation=attention,
+            dtype="float32",  # finished checkpoints are in half precision, which does not train
         )
     except (OSError, ValueError) as error:
         raise ArtifactError(f"--backbone {path}: no RoBERTa checkpoint could be loaded: {error}") from None
@@ -40,17 +41,9 @@ def begin_checkpoint(
     out: Path, backbone: str, label_set: LabelSet, *, name: str, max_length: int, prompt: str
 ) -> Artifact:
     """Write ``tokenizer.json`` and a ``labels.json`` that is not calibrated yet; returns the artifact they make."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(backbone)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"--backbone {backbone}: no tokenizer could be loaded: {error}") from None
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ArtifactError(f"--backbone {backbone}: its tokenizer has no tokenizer.json (a fast tokenizer is needed)")
+    tokenizer_json, special_tokens = _tokenizer_of(backbone)
     out.mkdir(parents=True, exist_ok=True)
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    write_text(out / TOKENIZER_FILE, backend.to_str())
+    write_text(out / TOKENIZER_FILE, tokenizer_json)
     labels = Labels(
         name=name,
         keywords=label_set.keywords,
@@ -60,13 +53,32 @@ def begin_checkpoint(
         thresholds=(0.5,) * len(label_set.keywords),
         max_length=max_length,
         prompt=prompt,
-        special_tokens=SpecialTokens(
-            cls=tokenizer.cls_token, pad=tokenizer.pad_token, sep=tokenizer.sep_token, mask=tokenizer.mask_token
-        ),
+        special_tokens=special_tokens,
         tokenizer_sha256=sha256_of((out / TOKENIZER_FILE).read_bytes()),
     )
     write_text(out / LABELS_FILE, labels.to_json())
     return Artifact.load(out)
+
+
+def _tokenizer_of(backbone: str) -> tuple[str, SpecialTokens]:
+    """The text of ``tokenizer.json`` and the spelling of its special tokens."""
+    if (Path(backbone) / LABELS_FILE).is_file():
+        # One of our checkpoints. It has no tokenizer_config.json, and transformers would guess a byte-level tokenizer.
+        artifact = Artifact.load(Path(backbone))
+        return artifact.tokenizer_file.read_text(encoding="utf-8"), artifact.labels.special_tokens
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(backbone)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"--backbone {backbone}: no tokenizer could be loaded: {error}") from None
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ArtifactError(f"--backbone {backbone}: its tokenizer has no tokenizer.json (a fast tokenizer is needed)")
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    special_tokens = SpecialTokens(
+        cls=tokenizer.cls_token, pad=tokenizer.pad_token, sep=tokenizer.sep_token, mask=tokenizer.mask_token
+    )
+    return backend.to_str(), special_tokens
 
 
 def finish_checkpoint(

@@ -19,7 +19,7 @@ finetune() { # TASK STAGE BACKBONE EPOCHS RATE FILES...
   "$PYTHON" -m training.pretrain --data "$DATA" --output "$RUNS/pretrained" --tokens 16e6
 # First everything that people marked, then the reviews labelled by the guideline alone: they have the last word.
 finetune keyword people "$RUNS/pretrained" 2 5e-4 "$people" "$guideline:2"
-finetune keyword final "$RUNS/keyword-people" 4 3e-4 "$guideline"
+finetune keyword final "$RUNS/keyword-people" 8 5e-4 "$guideline"
 finetune sentiment people "$RUNS/pretrained" 0.7 5e-4 "$people" "$guideline"
 finetune sentiment final "$RUNS/sentiment-people" 2.5 3e-4 "$guideline"
 [ -z "${TRAIN_ONLY:-}" ] || exit 0

@@ -35,6 +35,7 @@ def test_options_reach_the_analysis() -> None:
         (["좋아요", "--format", "xml"], "invalid choice: 'xml'"),
         (["좋아요", "--url", "http://localhost:8000"], "is not HOST:PORT"),
         (["좋아요", "--url", "localhost"], "is not HOST:PORT"),
+        (["좋아요", "--url", "localhost:99999"], "99999 is not a port (1 to 65535)"),
         (["좋아요", "--deadline", "0"], "'0' is not a number of seconds above 0"),
         (["좋아요", "--deadline", "nan"], "'nan' is not a number of seconds above 0"),
         (["좋아요", "--token-budget", "-5"], "'-5' is not a whole number above 0"),

@@ -29,7 +29,7 @@ def test_a_python_without_the_wheel_says_how_to_install_it() -> None:
     lookup = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from server.wheel import TritonWheel; TritonWheel.find()"
     result = subprocess.run([sys.executable, "-S", "-c", lookup], capture_output=True, text=True, check=False)
     assert "EmbeddedTritonError: pytriton is not installed" in result.stderr
-    assert 'pip install "reviewlens[embedded]"' in result.stderr
+    assert 'pip install -e ".[embedded]"' in result.stderr
     assert "--url HOST:PORT" in result.stderr
 
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from client.artifact import Artifact
-from training import finetune, pretrain
+from training import finetune, pretrain, relabel
+from training.corpus import split_of
+from training.data import LabelSet, read_labelled
 
 OPINIONS = {
     "배송": ("배송이", "택배가", "포장이"),
@@ -91,6 +93,13 @@ def backbone(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def keyword_checkpoint(corpora: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("keyword")
+    run("keyword", corpora, backbone, out, epochs=60)
+    return out
+
+
 def run(task: str, corpora: Path, backbone: Path, out: Path, epochs: int) -> dict[str, dict[str, dict[str, float]]]:
     arguments = [task, "--train", str(corpora / "labelled.jsonl.gz"), "--output", str(out), "--epochs", str(epochs)]
     arguments += ["--backbone", str(backbone), "--learning-rate", "3e-3", "--token-budget", "1024", "--no-bf16"]
@@ -99,17 +108,39 @@ def run(task: str, corpora: Path, backbone: Path, out: Path, epochs: int) -> dic
     return tables
 
 
-def test_keyword_classifier_learns_and_writes_its_contract(corpora: Path, backbone: Path, tmp_path: Path) -> None:
-    tables = run("keyword", corpora, backbone, tmp_path, epochs=60)
-    assert tables["graded"]["micro avg"]["f1"] > 0.9
-    names = {path.name for path in tmp_path.iterdir()}
+def test_keyword_classifier_learns_and_writes_its_contract(keyword_checkpoint: Path) -> None:
+    tables = json.loads((keyword_checkpoint / "metrics.json").read_text())["test"]
+    assert tables["graded"]["micro avg"]["f1"] > 0.8, (
+        "0.74 is what naming the three keywords of all reviews would reach"
+    )
+    names = {path.name for path in keyword_checkpoint.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "labels.json", "metrics.json", "README.md"}
     assert "trainer" not in names, "checkpoints of a finished run are not kept"
-    labels = Artifact.load(tmp_path).labels
+    labels = Artifact.load(keyword_checkpoint).labels
     assert len(labels.thresholds) == 14
     assert labels.keyword_temperature != 1
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((keyword_checkpoint / "config.json").read_text())
     assert config["id2label"]["6"] == "배송"
+
+
+def test_training_goes_on_from_a_finished_checkpoint(corpora: Path, keyword_checkpoint: Path, tmp_path: Path) -> None:
+    tables = run("keyword", corpora, keyword_checkpoint, tmp_path, epochs=1)
+    assert tables["graded"]["micro avg"]["f1"] > 0.8, "what was learned is still there"
+    before, after = (Artifact.load(folder).labels.tokenizer_sha256 for folder in (keyword_checkpoint, tmp_path))
+    assert after == before
+
+
+def test_relabelled_reviews_can_be_trained_on(corpora: Path, keyword_checkpoint: Path, tmp_path: Path) -> None:
+    soft = tmp_path / "soft.jsonl.gz"
+    arguments = ["--checkpoint", str(keyword_checkpoint), "--data", str(corpora / "labelled.jsonl.gz")]
+    assert relabel.main([*arguments, "--output", str(soft)]) == 0
+    label_set = LabelSet.load(finetune.DEFAULT_LABEL_SET)
+    rows = list(read_labelled(soft, label_set))
+    assert {split_of(row.text) for row in rows} == {"train"}
+    hard = {row.text: row.scores for row in read_labelled(corpora / "labelled.jsonl.gz", label_set)}
+    for row in rows:
+        for keyword, target in row.targets.items():
+            assert target >= 0.5 if keyword in hard[row.text] else target <= 0.5
 
 
 def test_sentiment_classifier_learns(corpora: Path, backbone: Path, tmp_path: Path) -> None:
