@@ -3,6 +3,9 @@
 #
 #   bash benchmarks/perf_analyzer.sh [perf_analyzer options]
 #
+# PERF_INPUT is the input file (python -m benchmarks.perf_input writes one for another repository), TRITON_URL the server.
+# A busy machine may need a looser --stability-percentage.
+#
 # The perf-analyzer package needs glibc 2.38. Older systems get the perf_analyzer of the tritonclient 2.51.0 wheel, whose
 # two missing libraries the Triton wheel carries. It lives in a folder of its own: its protobuf is not the client's.
 set -euo pipefail
@@ -19,4 +22,4 @@ if [ ! -x "$binary" ]; then
   chmod +x "$binary"
 fi
 LD_LIBRARY_PATH=$folder/lib exec "$binary" -m review_analysis -i grpc -u "${TRITON_URL:-127.0.0.1:8001}" \
-  --input-data benchmarks/perf_analyzer_input.json --concurrency-range 1:4 --measurement-interval 3000 "$@"
+  --input-data "${PERF_INPUT:-benchmarks/perf_analyzer_input.json}" --concurrency-range 1:4 --measurement-interval 3000 "$@"

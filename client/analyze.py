@@ -101,7 +101,7 @@ def _output(path: Path | None) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _writing(path: Path | None, out: TextIO) -> Iterator[None]:
-    """Report a failed write, as on a full disk, and drop what is buffered: Python would fail on it once more at exit."""
+    """Report a failed write, as on a full disk, and drop what is buffered: Python would fail on it at exit."""
     try:
         yield
     except OSError as error:

@@ -186,7 +186,8 @@ def _parquet_rows(source: str, text_column: str, id_column: str | None) -> Itera
         from pyarrow import parquet
     except ImportError as error:
         raise InvalidInputError(
-            f'{source}: reading .parquet needs pyarrow ({error}): in the folder of ReviewLens: pip install -e ".[parquet]"'
+            f"{source}: reading .parquet needs pyarrow ({error}); "
+            'in the folder of ReviewLens: pip install -e ".[parquet]"'
         ) from None
     if source == STDIN:
         raise InvalidInputError("parquet cannot be read from standard input; give the file's name")

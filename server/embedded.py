@@ -193,6 +193,8 @@ class EmbeddedTriton:
                 *(f"--{name}={value}" for name, value in options.items()),
             ],
             files={name: str(path) for name, path in wheel.backend_files.items()},
+            # A killed server would leave this folder behind. Relative to the working folder it goes with the copies.
+            edits=[("python/libtriton_python.so", "/tmp/python_env_", "./../python_env_")],  # noqa: S108
             # The stub imports `model` from its working folder first: no other module of that name gets in the way.
             working_folder="onnxruntime",
             drain_s=self._drain_s,

@@ -34,7 +34,8 @@ class Job:
     """What to run.
 
     `files` maps paths below the temporary folder to the files to copy there; `{folder}` in `command` becomes that
-    folder, and the command starts in its `working_folder`. Shared memory whose name begins with `prefix` is removed
+    folder, and the command starts in its `working_folder`. Within the copies, `edits` (file, old, new) replaces the
+    bytes `old` by as many `new` ones. Shared memory whose name begins with `prefix` is removed
     at the end. `drain_s` is how long the command may take to end by itself after SIGTERM; 0 kills it at once.
     """
 
@@ -42,6 +43,7 @@ class Job:
     prefix: str
     command: list[str]
     files: dict[str, str]
+    edits: list[tuple[str, str, str]]
     working_folder: str
     drain_s: float
 
@@ -60,6 +62,8 @@ def run(job: Job) -> int:
         for name, source in job.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / name)  # with its mode: the stub stays executable
+        for name, old, new in job.edits:
+            (folder / name).write_bytes((folder / name).read_bytes().replace(old.encode(), new.encode()))
         server = subprocess.Popen(
             [part.replace("{folder}", str(folder)) for part in job.command],
             stdin=subprocess.DEVNULL,

@@ -20,8 +20,10 @@ finetune() { # TASK STAGE BACKBONE EPOCHS RATE FILES...
 # First everything that people marked, then the reviews labelled by the guideline alone: they have the last word.
 finetune keyword people "$RUNS/pretrained" 2 5e-4 "$people" "$guideline:2"
 finetune keyword final "$RUNS/keyword-people" 8 5e-4 "$guideline"
-finetune sentiment people "$RUNS/pretrained" 0.7 5e-4 "$people" "$guideline"
-finetune sentiment final "$RUNS/sentiment-people" 2.5 3e-4 "$guideline"
+finetune sentiment people "$RUNS/pretrained" 0.4 5e-4 "$people" "$guideline"
+finetune sentiment final "$RUNS/sentiment-people" 2.0 3e-4 "$guideline"
 [ -z "${TRAIN_ONLY:-}" ] || exit 0
 "$PYTHON" -m export --keyword "$RUNS/keyword-final" --sentiment "$RUNS/sentiment-final" --repository model_repository
-"$PYTHON" -m training.evaluate --repository model_repository --data "$people" "$guideline"
+"$PYTHON" -m training.evaluate --repository model_repository --data "$people" "$guideline" --output "$RUNS/evaluation.json"
+"$PYTHON" -m training.card --repository model_repository --evaluation "$RUNS/evaluation.json"
+"$PYTHON" -m benchmarks.perf_input

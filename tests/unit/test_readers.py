@@ -80,13 +80,35 @@ def test_csv_rows_with_other_cell_counts_or_broken_quotes_fail_alone(write: Writ
         ("3", True, 4),
         ("4", False, 5),
         ("5", True, 6),
+        ("6", True, 7),
     ]
     assert "row 1 has 1 cells, the header 2" in found[0][1]
-    assert "check the quotes" in found[2][1]
+    assert "check its quotes" in found[2][1]
+
+
+def test_a_csv_quote_that_is_never_closed_costs_one_row_however_much_follows(write: Writer) -> None:
+    following = "".join(f"{number},{'네' * 90}\n" for number in range(3, 3_000))
+    found = rows(write("a.csv", 'id,text\n1,좋아요\n2,"열린 따옴표\n' + following))
+    assert [(row[0], row[2]) for row in found] == [(str(number), number + 1) for number in range(1, 3_000)]
+    assert [row[0] for row in found if row[1].startswith("!")] == ["2"]
+
+
+def test_csv_lines_count_on_behind_a_row_of_several_lines_that_was_given_back(write: Writer) -> None:
+    found = rows(write("a.csv", 'id,text\n1,"예뻐요\n정말"\n2,"열린\n3,"닫힌" 따옴표\n4,"두\n줄"\n5,끝\n'))
+    assert [(row[0], row[2]) for row in found] == [("1", 2), ("2", 4), ("3", 5), ("4", 6), ("5", 8)]
+    assert [row[1] for row in found if not row[1].startswith("!")] == ["예뻐요\n정말", "두\n줄", "끝"]
+
+
+def test_csv_columns_of_one_name_are_refused_if_they_are_needed(write: Writer) -> None:
+    with pytest.raises(InvalidInputError, match="2 columns are named 'text'"):
+        rows(write("a.csv", "text,text\n좋아요,네\n"))
+    with pytest.raises(InvalidInputError, match="2 columns are named 'id'"):
+        rows(write("b.csv", "id,text,id\n1,네,2\n"))
+    assert rows(write("c.csv", "x,text,x\n1,네,2\n")) == [("1", "네", 2)]
 
 
 def test_csv_without_a_readable_header_is_refused(write: Writer) -> None:
-    with pytest.raises(InvalidInputError, match="no header line"):
+    with pytest.raises(InvalidInputError, match="no header line with column names; the file is empty"):
         rows(write("a.csv", ""))
     with pytest.raises(InvalidInputError, match="header line is not UTF-8"):
         rows(write("b.csv", "번호,text\n1,좋아요\n".encode("cp949")))
@@ -150,7 +172,7 @@ def test_deeply_nested_json_is_a_broken_line(write: Writer) -> None:
 
 def test_parquet_without_pyarrow_says_what_to_install(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InvalidInputError, match=r'pip install "reviewlens\[parquet\]"'):
+    with pytest.raises(InvalidInputError, match=r'pip install -e "\.\[parquet\]"'):
         rows(write("a.parquet", b""))
 
 

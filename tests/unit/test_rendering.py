@@ -92,6 +92,35 @@ def test_highlighted_words_have_the_colour_of_their_sentiment() -> None:
     assert ESCAPE.sub("", first_line) == "1  배송은 빠른데 핏이 아쉬워요"
 
 
+def test_the_table_shows_only_the_beginning_of_a_failed_text() -> None:
+    failed = ReviewAnalysis(id="2", text="가" * 100_000, error=ReviewError(code="INVALID_ARGUMENT", message="too long"))
+    text = rendered("table", failed)
+    assert text.count("가") == 200
+    assert text.count("…") == 1
+
+
+def test_a_neutral_word_is_yellow() -> None:
+    neutral = analysis()
+    neutral.keywords[0].score = 0
+    assert "\x1b[1;33m빠른데\x1b[0m" in rendered("table", neutral, color=True).split("\n")[0]
+
+
+def test_each_review_takes_a_line_for_itself_its_heading_and_each_keyword() -> None:
+    lines = [line.strip() for line in rendered("table", analysis(), FAILED).split("\n")]
+    assert [line.split(" ")[0] for line in lines] == [
+        "1",
+        "keyword",
+        "배송",
+        "핏",
+        "만족도",
+        "",
+        "2",
+        "INVALID_ARGUMENT:",
+        "",
+        "",
+    ]
+
+
 def test_a_word_of_two_keywords_has_the_colour_of_the_more_probable() -> None:
     shared = analysis()
     shared.keywords[1].highlights[0].MergeFrom(Highlight(text="빠른데", start=4, end=7))

@@ -61,6 +61,10 @@ class Program:
         shared_memory = Path("/dev/shm").glob(f"{self.prefix}*")  # noqa: S108 - only listed
         return [*self.descendants().values(), *map(str, self.temporary.iterdir()), *map(str, shared_memory)]
 
+    def environments(self) -> list[str]:
+        """Where the Python backend keeps environments: within the temporary folder, so that they end with it."""
+        return [path.name for path in self.temporary.glob("*/python_env_*")]
+
 
 @pytest.fixture
 def start(shared_repository: Path, tmp_path: Path) -> Iterator[Callable[[list[str]], Program]]:
@@ -85,6 +89,7 @@ def start(shared_repository: Path, tmp_path: Path) -> Iterator[Callable[[list[st
         program = Program(process, mark, tmp_path, folder.name.rsplit("-", 1)[0], line)
         # The program, the supervisor, the server and a stub for each of the two ONNX models; folder; shared memory.
         assert len(program.leftovers()) >= 5 + 1 + 2
+        assert len(program.environments()) == 1
         return program
 
     yield start_program

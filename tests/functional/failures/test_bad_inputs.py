@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.functional.command_line import json_lines
+from server.embedded import EmbeddedTriton
+from tests.functional.command_line import command, json_lines
 from tests.functional.conftest import RunAnalyze
 from tests.functional.reviews import REVIEWS
 
@@ -127,6 +130,42 @@ def test_missing_file_and_unwritable_output_exit_2(analyze: RunAnalyze, tmp_path
     unwritable = analyze(GOOD, "--output", tmp_path / "none" / "a.json")
     assert unwritable.returncode == 2
     assert "cannot be written: No such file or directory" in unwritable.stderr
+
+
+@pytest.mark.parametrize("name", ["table", "json", "jsonl", "csv"])
+def test_a_full_disk_is_named_and_exits_2(analyze: RunAnalyze, name: str) -> None:
+    run = analyze(GOOD, "--output", "/dev/full", "--format", name)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "error: --output /dev/full: cannot be written: No space left on device\n"
+
+
+def test_a_full_standard_output_is_named_and_exits_2(tiny_triton: EmbeddedTriton, tiny_repository: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            command("--model-repository", tiny_repository, "--url", tiny_triton.grpc_url, GOOD),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+        )
+    assert run.returncode == 2
+    assert run.stderr == "error: standard output: cannot be written: No space left on device\n"
+
+
+def test_an_input_without_reviews_is_said(analyze: RunAnalyze, tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.touch()
+    run = analyze("--input", source, "--format", "json")
+    assert (run.returncode, json.loads(run.stdout), run.stderr) == (0, [], f"{source}: no reviews in it\n")
+
+
+def test_labels_that_are_not_utf8_are_named(analyze: RunAnalyze, tiny_repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_repository, tmp_path / "other")
+    labels = tmp_path / "other" / "review_analysis" / "1" / "labels.json"
+    labels.write_bytes(b"\xff\xfe")
+    run = analyze(GOOD, "--model-repository", tmp_path / "other")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith(f"error: {labels}: not UTF-8: ")
 
 
 def test_cut_gzip_delivers_what_was_read_and_exits_2(analyze: RunAnalyze, tmp_path: Path) -> None:
