@@ -19,6 +19,10 @@ from client.results import Findings
 from client.transport import TritonTransport
 from client.windows import choose_sentiment, merge_keyword_probs
 
+# The sentiment model reads a review once for each of its keywords and once more: an analysis takes several times the
+# memory and time that its tokens take in the keyword classifier, so its batches are that much smaller.
+ANALYSIS_SHARE = 0.25
+
 Arrays = tuple[NDArray[np.float32], ...]
 Infer = Callable[[NDArray[np.int64], NDArray[np.int64]], Awaitable[Arrays]]
 
@@ -46,11 +50,12 @@ class ChunkInference:
 
     async def findings(self, plans: Mapping[int, ReviewPlan]) -> dict[int, Findings]:
         """What was found in each text; texts of ``failures`` are missing."""
-        answers = await self._infer_reviews([row for plan in plans.values() for row in plan.rows], self._analysis)
+        rows = [row for plan in plans.values() for row in plan.rows]
+        answers = await self._infer_reviews(rows, self._analysis, ANALYSIS_SHARE)
         findings: dict[int, Findings] = {}
         unmasked: dict[int, NDArray[np.float32]] = {}
-        for number, (rows, (keyword_probs, sentiment_probs)) in answers.items():
-            tokens = np.array([len(row.input_ids) for row in rows])
+        for number, (its_rows, (keyword_probs, sentiment_probs)) in answers.items():
+            tokens = np.array([len(row.input_ids) for row in its_rows])
             sentiments = choose_sentiment(keyword_probs, sentiment_probs, tokens)
             findings[number] = Findings(merge_keyword_probs(keyword_probs), sentiments)
             if findings[number].predicted:
@@ -102,9 +107,11 @@ class ChunkInference:
             refined[number] = (segment_rows + rows, (np.concatenate([segment_probabilities, probabilities]),))
         return refined
 
-    async def _infer_reviews(self, rows: Sequence[Row], infer: Infer) -> dict[int, tuple[list[Row], Arrays]]:
+    async def _infer_reviews(
+        self, rows: Sequence[Row], infer: Infer, share: float = 1.0
+    ) -> dict[int, tuple[list[Row], Arrays]]:
         """Each review's rows, and each output of them stacked; reviews with a failed row go to ``failures`` instead."""
-        outputs = await self._infer_rows(rows, infer)
+        outputs = await self._infer_rows(rows, infer, share)
         grouped: dict[int, tuple[list[Row], list[Arrays]]] = {}
         for row, output in zip(rows, outputs, strict=True):
             if isinstance(output, ReviewLensError):
@@ -119,13 +126,16 @@ class ChunkInference:
             if number not in self.failures
         }
 
-    async def _infer_rows(self, rows: Sequence[Row], infer: Infer) -> list[Arrays | ReviewLensError]:
-        """Every row's outputs or its batch's error, in order. Identical rows are computed once."""
+    async def _infer_rows(self, rows: Sequence[Row], infer: Infer, share: float) -> list[Arrays | ReviewLensError]:
+        """Every row's outputs or its batch's error, in order. Identical rows are computed once.
+
+        ``share`` is the part of the token budget that a batch may take.
+        """
         unique, position = deduplicate(rows)
         input_ids = [row.input_ids for row in unique]
         batches = pack(
             [len(ids) for ids in input_ids],
-            token_budget=self._options.token_budget,
+            token_budget=max(1, int(self._options.token_budget * share)),
             max_rows=min(self._options.max_rows, self._transport.max_rows),
             buckets=buckets_up_to(self._encoder.max_length),
         )

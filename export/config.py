@@ -80,6 +80,8 @@ class Serving:
             config.instance_group.add(kind="KIND_CPU", count=1)
             config.dynamic_batching.preferred_batch_size[:] = [16, 64]
             config.parameters["intra_op_thread_count"].string_value = str(self.threads)
+            # Shapes vary with every batch: without it, the arena keeps the sum of what the largest of each took.
+            config.parameters["memory.enable_memory_arena_shrinkage"].string_value = "cpu:0"
             return config
         config.instance_group.add(kind="KIND_GPU", count=1)
         config.dynamic_batching.preferred_batch_size[:] = [64, MAX_BATCH_SIZE]
