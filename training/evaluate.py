@@ -109,7 +109,7 @@ async def analyze(url: str, artifact: Artifact, texts: list[str], highlight: boo
         nonlocal shown
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
-            log.info("%d of %d reviews", done.reviews, len(texts))
+            log.info("%d of %d reviews done, %d rows computed", done.reviews, len(texts), done.rows)
 
     async with await ReviewAnalyzer.connect(url, artifact, options) as analyzer:
         rows = [ReviewInput(text, str(i)) for i, text in enumerate(texts)]
@@ -136,8 +136,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             true, predicted = sentiment_of_tagged_pairs(reviews, args.repository, artifact, label_set)
             tables |= sentiment_tables(true, predicted, artifact.labels, graded=all(r.graded for r in reviews))
             entry: dict[str, Any] = {"reviews": len(reviews), "tables": tables}
+            print(f"## {path.name}: {len(reviews)} reviews\n")
             for name, table in tables.items():
-                print(format_table(table, f"{path.name.split('.')[0][:16]} {name[-6:]}"), end="\n\n")
+                print(format_table(table, name), end="\n\n")
             if with_words:
                 share, count = highlight_share(reviews, analyses)
                 entry["highlights_inside_marked_words"] = {"share": share, "highlights": count}

@@ -18,6 +18,9 @@ from client.windows import SPECIAL_TOKENS_PER_WINDOW
 from training.corpus import split_of
 from training.data import LabelledReview, LabelSet
 
+# Shares of training rows: without any mask, and, of the others, with all marked words of one keyword masked.
+PLAIN_SHARE = 0.3
+EVIDENCE_MASK_SHARE = 0.4
 MAX_MASK_RATE = 0.3
 
 
@@ -151,10 +154,11 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
 
 class KeywordCollator:
-    """Pads keyword examples and masks random words, so that the masks of occlusion are nothing new to the model.
+    """Pads keyword examples and masks words, so that the masks of occlusion are nothing new to the model.
 
-    A keyword of which more than half of the marked words are masked (or cut off) is no longer known: the label would
-    teach the model to guess what it cannot read.
+    Random words are masked, and in some examples all the words that people marked for one keyword. Where all of them
+    are masked (or cut off), the review no longer says the keyword: its target is 0, and the model learns which words
+    the keyword rests on. Where more than half are, it is not known: either label would teach to guess.
     """
 
     def __init__(self, encoder: Encoder, seed: int, *, mask_words: bool = True) -> None:
@@ -163,10 +167,9 @@ class KeywordCollator:
         self.rng = np.random.default_rng(seed)
 
     def __call__(self, examples: Sequence[KeywordExample]) -> dict[str, Tensor]:
-        rows, known = [], []
+        rows, known, targets = [], [], []
         for example in examples:
-            rate = self.rng.uniform(0, MAX_MASK_RATE) if self.mask_words and self.rng.random() < 0.7 else 0.0
-            hidden = self.rng.random(len(example.encoded.words)) < rate
+            hidden = self._hidden_words(example)
             owners = example.encoded.word_of_token
             ids = [
                 self.encoder.mask_id if hidden[w] else token
@@ -174,16 +177,31 @@ class KeywordCollator:
             ]
             rows.append([self.encoder.cls_id, *ids, self.encoder.sep_id])
             visible = {w for w in owners if not hidden[w]}
+            said = example.targets.copy()
             kept = example.known.copy()
             for column, words in example.evidence.items():
-                if len(words & visible) * 2 < len(words):
+                if not words & visible:
+                    said[column] = 0
+                elif len(words & visible) * 2 < len(words):
                     kept[column] = 0
             known.append(kept)
+            targets.append(said)
         return {
             **pad_rows(rows, self.encoder.pad_id),
-            "targets": torch.from_numpy(np.stack([example.targets for example in examples])),
+            "targets": torch.from_numpy(np.stack(targets)),
             "known": torch.from_numpy(np.stack(known)),
         }
+
+    def _hidden_words(self, example: KeywordExample) -> NDArray[np.bool_]:
+        """Which words of the review to mask."""
+        words = len(example.encoded.words)
+        if not self.mask_words or self.rng.random() < PLAIN_SHARE:
+            return np.zeros(words, bool)
+        hidden = self.rng.random(words) < self.rng.uniform(0, MAX_MASK_RATE)
+        if example.evidence and self.rng.random() < EVIDENCE_MASK_SHARE:
+            column = self.rng.choice(sorted(example.evidence))
+            hidden[sorted(example.evidence[column])] = True
+        return hidden
 
 
 class SentimentCollator:

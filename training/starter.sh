@@ -11,18 +11,19 @@ people=$DATA/absa_fashion_train.jsonl.gz
 guideline=$DATA/gold_train.jsonl.gz
 finetune() { # TASK STAGE BACKBONE EPOCHS RATE FILES...
   local out=$RUNS/$1-$2
-  [ -f "$out/metrics.json" ] || "$PYTHON" -m training.finetune "$1" --output "$out" --backbone "$3" --epochs "$4" \
+  [ -f "$out/metrics.json" ] || "$PYTHON" -m training.finetune "$1" --output "$out" --backbone "$RUNS/$3" --epochs "$4" \
     --learning-rate "$5" --attention eager --name fashion-ko-starter --train "${@:6}"
 }
 
 [ -f "$RUNS/pretrained/model.safetensors" ] ||
   "$PYTHON" -m training.pretrain --data "$DATA" --output "$RUNS/pretrained" --tokens 16e6
-# First everything that people marked, then the reviews labelled by the guideline alone: they have the last word.
-finetune keyword people "$RUNS/pretrained" 2 5e-4 "$people" "$guideline:2"
-finetune keyword final "$RUNS/keyword-people" 8 5e-4 "$guideline"
-finetune sentiment people "$RUNS/pretrained" 0.4 5e-4 "$people" "$guideline"
-finetune sentiment final "$RUNS/sentiment-people" 2.0 3e-4 "$guideline"
-[ -z "${TRAIN_ONLY:-}" ] || exit 0
+# Keywords: everything that people marked, then the guideline's reviews, which alone tell of 배송 and 스타일, then both.
+finetune keyword people pretrained 2 5e-4 "$people" "$guideline:2"
+finetune keyword guideline keyword-people 8 5e-4 "$guideline"
+finetune keyword final keyword-guideline 1.3 4e-4 "$people" "$guideline:3"
+# Sentiments: signs first, then the five levels.
+finetune sentiment people pretrained 0.4 5e-4 "$people" "$guideline"
+finetune sentiment final sentiment-people 2 3e-4 "$guideline"
 "$PYTHON" -m export --keyword "$RUNS/keyword-final" --sentiment "$RUNS/sentiment-final" --repository model_repository
 "$PYTHON" -m training.evaluate --repository model_repository --data "$people" "$guideline" --output "$RUNS/evaluation.json"
 "$PYTHON" -m training.card --repository model_repository --evaluation "$RUNS/evaluation.json"

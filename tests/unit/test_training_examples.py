@@ -43,18 +43,26 @@ def test_unknown_keywords_teach_nothing(encoder: Encoder) -> None:
     assert logits.grad[0, 1] < 0
 
 
-def test_a_keyword_whose_words_are_masked_is_not_known(encoder: Encoder) -> None:
-    (example,) = keyword_examples([review({"핏": 1})], encoder, LABELS)
+def test_a_keyword_whose_words_are_masked_is_not_said(encoder: Encoder) -> None:
+    text = "배송 빨라요 핏도 정말 예뻐요"
+    evidence = {"핏": ((7, len(text)),)}
+    (example,) = keyword_examples(
+        [LabelledReview("1", text, {"핏": 1}, True, frozenset({"핏"}), evidence)], encoder, LABELS
+    )
+    assert example.evidence == {1: frozenset({2, 3, 4})}
     collate = KeywordCollator(encoder, seed=3)
-    seen: Counter[str] = Counter()
+    seen: Counter[int] = Counter()
     for _ in range(400):
         batch = collate([example])
         ids = batch["input_ids"][0].tolist()
         masked = {w for w, t in zip(example.encoded.word_of_token, ids[1:], strict=False) if t == encoder.mask_id}
-        both = masked >= {2, 3}
-        assert batch["known"][0, 1] == (0 if both else 1)
-        seen["both masked" if both else "some masked" if masked else "none masked"] += 1
-    assert min(seen[kind] for kind in ("both masked", "some masked", "none masked")) > 0
+        hidden = len(masked & {2, 3, 4})
+        target, known = batch["targets"][0, 1].item(), batch["known"][0, 1].item()
+        assert (target, known) == {0: (1, 1), 1: (1, 1), 2: (1, 0), 3: (0, 1)}[hidden]
+        seen[hidden] += 1
+    assert seen.keys() == {0, 1, 2, 3}
+    plain = KeywordCollator(encoder, seed=3, mask_words=False)([example])
+    assert encoder.mask_id not in plain["input_ids"]
 
 
 def test_sentiment_rows_frame_prompt_and_review(encoder: Encoder) -> None:
