@@ -5,7 +5,7 @@ export ORT_DISABLE_TELEMETRY ?= 1
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DATA ?= ../shared/data
+DATA ?= data
 RUNS ?= runs
 
 .PHONY: help
@@ -47,7 +47,7 @@ proto: $(VENV)/.dev ## Generate the Python code of proto/
 	$(BIN)/python proto/generate.py
 
 .PHONY: starter
-starter: $(VENV)/.dev ## Train the starter model again: DATA=folder of the corpora (about two hours on 2 cores)
+starter: $(VENV)/.dev ## Train the starter model again: DATA=folder of the corpora (hours on 2 cores)
 	PYTHON=$(BIN)/python DATA=$(DATA) RUNS=$(RUNS) bash training/starter.sh
 
 .PHONY: clean
