@@ -33,7 +33,7 @@ EXPECTED: dict[str, list[tuple[str, int, set[str]]]] = {
 
 @pytest.fixture(scope="module")
 def analyses(starter_repository: Path) -> dict[str, dict[str, Any]]:
-    arguments = ["--model-repository", starter_repository, "--format", "json", *EXPECTED]
+    arguments: list[str | Path] = ["--model-repository", starter_repository, "--format", "json", *EXPECTED]
     done = subprocess.run(command(*arguments), capture_output=True, text=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     return {analysis["text"]: analysis for analysis in json.loads(done.stdout)}
