@@ -1,1 +1,6 @@
 """Checkpoints to ONNX to a Triton model repository, with parity checks."""
+
+import os
+
+# onnxruntime's Linux wheels report usage to their maker unless told otherwise before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,1 +1,6 @@
 """Training: data readers, tokenizer, pretraining, fine-tuning, evaluation and calibration."""
+
+import os
+
+# onnxruntime's Linux wheels report usage to their maker unless told otherwise before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
