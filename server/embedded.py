@@ -141,6 +141,8 @@ class EmbeddedTriton:
             self._pump.join()
         for stream in filter(None, [process.stdout]):
             stream.close()
+        if process.returncode < 0:  # a supervisor that was killed has not cleaned up
+            supervisor.remove_leftovers(self._id)
 
     def wait(self) -> None:
         """Block until the server ends by itself, and raise.

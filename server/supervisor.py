@@ -79,9 +79,15 @@ def run(job: Job) -> int:
             signal.signal(number, signal.SIG_IGN)
         if server is not None:
             _end(server, job.drain_s)
+        remove_leftovers(job.prefix)
+
+
+def remove_leftovers(prefix: str) -> None:
+    """Remove the temporary folder and the shared memory of the job with this prefix."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}-*"):
         shutil.rmtree(folder, ignore_errors=True)
-        for region in SHARED_MEMORY.glob(f"{job.prefix}*"):
-            region.unlink(missing_ok=True)
+    for region in SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
 
 
 def _die_with_supervisor(prctl: Callable[[int, int], int]) -> Callable[[], None]:

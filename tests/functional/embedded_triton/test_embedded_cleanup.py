@@ -124,6 +124,18 @@ def test_nothing_stays_after_the_server_crashed(start: Callable[[list[str]], Pro
     assert becomes_true(lambda: not program.leftovers()), program.leftovers()
 
 
+def test_nothing_stays_after_the_supervisor_was_killed(start: Callable[[list[str]], Program]) -> None:
+    program = start(SERVE)
+    (supervisor,) = [int(pid) for pid in _children(program.process.pid)]
+    os.kill(supervisor, signal.SIGKILL)
+    assert program.process.wait(20) == 1
+    assert becomes_true(lambda: not program.leftovers()), program.leftovers()
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def test_server_ends_although_a_fork_of_the_dead_program_lives_on(start: Callable[[list[str]], Program]) -> None:
     program = start(["-c", FORKED_PROGRAM, "program"])
     fork = int(program.ready_line.split()[-1])
