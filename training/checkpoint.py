@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +91,6 @@ def finish_checkpoint(
     write_text(out / LABELS_FILE, labels.to_json())
     write_text(out / "metrics.json", json.dumps(metrics, ensure_ascii=False, indent=1) + "\n")
     write_text(out / "README.md", card)
-
-
-def calibrated(labels: Labels, **values: Any) -> Labels:
-    """``labels`` with calibrated values."""
-    return replace(labels, **values)
 
 
 def write_text(path: Path, text: str) -> None:

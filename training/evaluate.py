@@ -35,6 +35,7 @@ from server.embedded import EmbeddedTriton
 from training.corpus import split_of
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.examples import encode_reviews
+from training.finetune import DEFAULT_LABEL_SET
 from training.metrics import Table, format_table, multi_label_table, single_label_table
 
 log = logging.getLogger("evaluate")
@@ -153,9 +154,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--repository", type=Path, required=True, help="a Triton model repository that export wrote")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="files of labelled reviews")
-    parser.add_argument(
-        "--label-set", type=Path, default=Path(__file__).parent / "label_sets" / "fashion.json", help="(%(default)s)"
-    )
+    parser.add_argument("--label-set", type=Path, default=DEFAULT_LABEL_SET, help="(%(default)s)")
     parser.add_argument("--limit", type=int, help="use only so many reviews of each file")
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     return parser.parse_args(arguments)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from client.batching import pack
+from client.batching import Batch, pack, padded
 from client.encoding import EncodedReview, Encoder
 from client.errors import InvalidReviewError
 from client.windows import SPECIAL_TOKENS_PER_WINDOW
@@ -222,10 +222,5 @@ class SentimentCollator:
 def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
     """``input_ids`` and ``attention_mask``, both INT64 ``[B, L]`` with L a multiple of 8."""
     width = -(-max(map(len, rows)) // 8) * 8
-    input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    for i, row in enumerate(rows):
-        input_ids[i, : len(row)] = torch.tensor(row)
-    attention_mask = torch.zeros_like(input_ids)
-    for i, row in enumerate(rows):
-        attention_mask[i, : len(row)] = 1
-    return {"input_ids": input_ids, "attention_mask": attention_mask}
+    input_ids, attention_mask = padded(rows, Batch(tuple(range(len(rows))), width), pad_id)
+    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(attention_mask)}

@@ -15,6 +15,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from client.artifact import Artifact, Labels
 from client.encoding import Encoder
 from client.errors import InvalidInputError, ReviewLensError
 from training import calibration
-from training.checkpoint import begin_checkpoint, calibrated, finish_checkpoint, load_backbone
+from training.checkpoint import begin_checkpoint, finish_checkpoint, load_backbone
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.examples import (
     Example,
@@ -164,7 +165,7 @@ def finetune_keyword(
     logits, targets, known = predict(_calibration_reviews(splits["validation"]))
     temperature = calibration.keyword_temperature(logits, targets, known)
     thresholds = calibration.keyword_thresholds(logits, targets, known, temperature)
-    labels = calibrated(artifact.labels, keyword_temperature=temperature, thresholds=tuple(thresholds))
+    labels = replace(artifact.labels, keyword_temperature=temperature, thresholds=tuple(thresholds))
     tables: dict[str, Table] = {}
     for kind, reviews in _by_kind(splits["test"]).items():
         logits, targets, known = predict(reviews)
@@ -201,7 +202,7 @@ def finetune_sentiment(
         tables[f"{kind} by sign"] = single_label_table(signs[true] + 1, signs[chosen] + 1, ("-", "0", "+"))
     return (
         model,
-        calibrated(artifact.labels, sentiment_temperature=temperature),
+        replace(artifact.labels, sentiment_temperature=temperature),
         {"sentiment_temperature": temperature, "test": tables},
     )
 

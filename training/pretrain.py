@@ -65,9 +65,6 @@ class Documents:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def lengths(self) -> IntArray:
-        return np.diff(self.starts)
-
 
 def tokenize_documents(
     tokenizer: Tokenizer,
@@ -189,6 +186,7 @@ class Sampler:
         self.token_budget = token_budget
         self.rng = np.random.default_rng(seed)
         self.vocab_size = max(int(source.tokens.max()) for source in sources.values()) + 1
+        self.lengths = {name: np.diff(source.starts) for name, source in sources.items()}
         self._order: dict[str, IntArray] = {}
 
     def _draw(self, name: str) -> int:
@@ -204,7 +202,7 @@ class Sampler:
             pool: list[tuple[int, str, int]] = []
             for name, share in mixture(progress()).items():
                 wanted, drawn = share * self.token_budget * 16, 0
-                lengths = self.sources[name].lengths()
+                lengths = self.lengths[name]
                 while drawn < wanted:
                     index = self._draw(name)
                     pool.append((int(lengths[index]), name, index))
@@ -223,7 +221,7 @@ class Sampler:
 
     def tensors(self, batch: list[tuple[str, int]]) -> dict[str, Tensor]:
         """Padded tensors of a batch, with whole words masked (arrays [B, L], aspects [B, A], rating [B])."""
-        lengths = [int(self.sources[n].starts[i + 1] - self.sources[n].starts[i]) for n, i in batch]
+        lengths = [int(self.lengths[name][index]) for name, index in batch]
         rows, width = len(batch), -(-max(lengths) // 8) * 8
         input_ids = np.full((rows, width), PAD, dtype=np.int64)
         mlm = np.full((rows, width), IGNORED, dtype=np.int64)
