@@ -27,6 +27,7 @@ from training.corpus import split_of
 from training.data import LabelSet, read_labelled
 from training.finetune import DEFAULT_LABEL_SET
 from training.metrics import multi_label_table
+from training.predictions import model_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,7 +81,7 @@ def main() -> None:
         "cut": [(Window(0, args.length - 2),) for e in encoded],
         "windows": [plan_windows(e, args.length) for e in encoded],
     }
-    model = args.repository / "keyword_classifier" / folder.name / "model.onnx"
+    model = model_file(args.repository, "keyword_classifier", folder.name)
     print(f"{len(reviews)} reviews of more than {args.length} tokens\n\nway      micro F1  macro F1")
     for way, windows in ways.items():
         probs = keyword_probs(encoded, windows, encoder, model)

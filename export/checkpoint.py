@@ -17,7 +17,7 @@ from client.artifact import Artifact, Labels
 from client.encoding import Encoder
 from client.errors import ArtifactError
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+CONFIG_FILE, WEIGHTS_FILE, ADAPTER_FILE = "config.json", "model.safetensors", "adapter_config.json"
 SHARED_FIELDS = (
     "keywords",
     "overall",
@@ -88,6 +88,11 @@ def load_pair(keyword: Path, sentiment: Path) -> Pair:
 def _load(artifact: Artifact, field: str, outputs: int) -> Checkpoint:
     """Read one checkpoint whose classifier has ``outputs`` columns, one for each entry of the labels' ``field``."""
     config_file = artifact.folder / CONFIG_FILE
+    if (artifact.folder / ADAPTER_FILE).exists():
+        raise ArtifactError(
+            f"{artifact.folder / ADAPTER_FILE}: an adapter with virtual tokens (prefix or p-tuning) has no place in "
+            "the exported graph; train with --tune all, embeddings, head, lora or ia3"
+        )
     config = _read_config(config_file)
     if config.get("model_type") != "roberta":
         raise ArtifactError(f"{config_file}: model_type: {config.get('model_type')!r} is not 'roberta'")

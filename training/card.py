@@ -16,6 +16,7 @@ from typing import Any
 from client.artifact import Artifact, newest_artifact_folder, sha256_of
 from client.errors import InvalidInputError, ReviewLensError
 from training.metrics import format_table
+from training.predictions import model_file
 
 TEMPLATE = Path(__file__).parent / "starter_card.md"
 
@@ -34,7 +35,7 @@ def model_card(repository: Path, results: dict[str, Any]) -> str:
             f"{labels.model_version}; evaluate it first"
         )
     files = [
-        *(repository / model / folder.name / "model.onnx" for model in ("keyword_classifier", "sentiment_classifier")),
+        *(model_file(repository, model, folder.name) for model in ("keyword_classifier", "sentiment_classifier")),
         *(folder / name for name in ("labels.json", "tokenizer.json")),
     ]
     hashes = "\n".join(f"| `{f.relative_to(repository)}` | `{sha256_of(f.read_bytes())}` |" for f in files)

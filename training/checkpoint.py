@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx2
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, RobertaForSequenceClassification
+from transformers.utils import logging as transformers_logging
 
 from client.artifact import LABELS_FILE, TOKENIZER_FILE, Artifact, Labels, SpecialTokens, sha256_of
-from client.errors import ArtifactError
+from client.errors import ArtifactError, ReviewLensError
 from training.data import LabelSet
+from training.tuning import is_plain
+
+WEIGHT_FILES = ("model.safetensors", "config.json", "adapter_model.safetensors", "adapter_config.json")
 
 
 def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> RobertaForSequenceClassification:
@@ -19,6 +27,8 @@ def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> Ro
     Raises:
         ArtifactError: there is no RoBERTa checkpoint at ``path``.
     """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # a new head is meant: no report of it
     try:
         model: RobertaForSequenceClassification = RobertaForSequenceClassification.from_pretrained(
             path,
@@ -33,6 +43,8 @@ def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> Ro
         )
     except (OSError, ValueError) as error:
         raise ArtifactError(f"--backbone {path}: no RoBERTa checkpoint could be loaded: {error}") from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     return model
 
 
@@ -80,17 +92,44 @@ def _tokenizer_of(backbone: str) -> tuple[str, SpecialTokens]:
     return backend.to_str(), special_tokens
 
 
-def finish_checkpoint(
-    out: Path, model: RobertaForSequenceClassification, labels: Labels, metrics: dict[str, Any], card: str
-) -> None:
-    """Write the weights in half precision, the calibrated labels, the metrics and the model card."""
-    names = labels.keywords if model.config.num_labels == len(labels.keywords) else labels.sentiments
-    model.config.id2label = dict(enumerate(names))
-    model.config.label2id = {name: i for i, name in enumerate(names)}
-    model.half().save_pretrained(out)
-    write_text(out / LABELS_FILE, labels.to_json())
-    write_text(out / "metrics.json", json.dumps(metrics, ensure_ascii=False, indent=1) + "\n")
-    write_text(out / "README.md", card)
+def finish_checkpoint(work: Path, out: Path, model: Any, labels: Labels, metrics: dict[str, Any], card: str) -> None:
+    """Write weights in half precision, tokenizer, calibrated labels, metrics and model card into ``out``.
+
+    All is first written in full below ``work``, on the same disk, and then moved: a disk that fills up leaves the
+    checkpoint that was in ``out`` as it was.
+    """
+    done = work / "finished"
+    done.mkdir(exist_ok=True)
+    if is_plain(model):
+        names = labels.keywords if model.config.num_labels == len(labels.keywords) else labels.sentiments
+        model.config.id2label = dict(enumerate(names))
+        model.config.label2id = {name: i for i, name in enumerate(names)}
+    model.half().save_pretrained(done)
+    shutil.copyfile(work / TOKENIZER_FILE, done / TOKENIZER_FILE)
+    write_text(done / LABELS_FILE, labels.to_json())
+    write_text(done / "metrics.json", json.dumps(metrics, ensure_ascii=False, indent=1) + "\n")
+    write_text(done / "README.md", card)
+    for stale in {*WEIGHT_FILES} - {file.name for file in done.iterdir()}:
+        (out / stale).unlink(missing_ok=True)
+    for file in done.iterdir():
+        file.replace(out / file.name)
+
+
+def push_to_hub(folder: Path, repository: str) -> None:
+    """Upload a finished checkpoint to ``OWNER/NAME`` on the Hugging Face hub, with the token of this machine.
+
+    Raises:
+        ReviewLensError: the hub refused or could not be reached; the checkpoint in ``folder`` is whole.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder)
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        raise ReviewLensError(
+            f"--push-to-hub {repository}: {error}; {folder} is whole: log in (hf auth login, or HF_TOKEN), then "
+            f"hf upload {repository} {folder}"
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

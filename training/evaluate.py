@@ -20,23 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
 from client.analyzer import ReviewAnalyzer
 from client.artifact import Artifact, Labels, newest_artifact_folder
-from client.batching import pack, padded
-from client.encoding import Encoder
 from client.errors import InvalidInputError, ReviewLensError
 from client.options import AnalysisOptions
 from client.results import ReviewInput
 from server.embedded import EmbeddedTriton
 from training.corpus import split_of
 from training.data import LabelledReview, LabelSet, read_labelled
-from training.examples import encode_reviews
 from training.finetune import DEFAULT_LABEL_SET
 from training.metrics import Table, format_table, multi_label_table, single_label_table
+from training.predictions import Predictions, predict_repository
 
 log = logging.getLogger("evaluate")
 
@@ -62,31 +59,14 @@ def highlight_share(reviews: Sequence[LabelledReview], analyses: Sequence[Review
     return (inside / total if total else float("nan")), total
 
 
-def sentiment_of_tagged_pairs(
-    reviews: Sequence[LabelledReview], repository: Path, artifact: Artifact, label_set: LabelSet
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scores ``[N]`` true and predicted, of every tagged (review, label) pair, whether its keyword is found or not.
-
-    The sentiment graph is asked for the tagged keywords by setting their ``keyword_probs`` to 1. Reviews longer than
-    one window are cut.
-    """
-    labels, encoder = artifact.labels, Encoder(artifact)
-    session = onnxruntime.InferenceSession(
-        repository / "sentiment_classifier" / artifact.folder.name / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    encoded = list(encode_reviews(reviews, encoder))
-    rows = [(encoder.cls_id, *e.input_ids, encoder.sep_id) for _, e in encoded]
+def sentiment_of_tagged_pairs(predictions: Predictions) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores ``[P]`` true and predicted, of every tagged (review, label) pair, whether its keyword is found or not."""
+    labels = predictions.labels
     true, predicted = [], []
-    for batch in pack([len(row) for row in rows], max_rows=64):
-        input_ids, attention_mask = padded(rows, batch, encoder.pad_id)
-        tagged = [encoded[row][0].scores for row in batch.rows]
-        asked = np.array([[float(name in scores) for name in labels.keywords] for scores in tagged], np.float32)
-        feed = {"input_ids": input_ids, "attention_mask": attention_mask, "keyword_probs": asked}
-        (probs,) = session.run(["sentiment_probs"], feed)
-        for scores, row in zip(tagged, probs, strict=True):
-            for name, score in scores.items():
-                true.append(score)
-                predicted.append(labels.sentiment_scores[int(row[labels.all_labels.index(name)].argmax())])
+    for review, probs in zip(predictions.reviews, predictions.sentiment_probs, strict=True):
+        for name, score in review.scores.items():
+            true.append(score)
+            predicted.append(labels.sentiment_scores[int(probs[labels.all_labels.index(name)].argmax())])
     return np.array(true), np.array(predicted)
 
 
@@ -134,7 +114,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             if failed:
                 raise InvalidInputError(f"{path}: {len(failed)} reviews failed, the first: {failed[0].error.message}")
             tables = {"keywords": keyword_table(reviews, analyses, artifact.labels)}
-            true, predicted = sentiment_of_tagged_pairs(reviews, args.repository, artifact, label_set)
+            true, predicted = sentiment_of_tagged_pairs(predict_repository(args.repository, reviews))
             tables |= sentiment_tables(true, predicted, artifact.labels, graded=all(r.graded for r in reviews))
             entry: dict[str, Any] = {"reviews": len(reviews), "tables": tables}
             print(f"## {path.name}: {len(reviews)} reviews\n")

@@ -26,7 +26,8 @@ from training.checkpoint import load_backbone
 from training.corpus import split_of
 from training.data import LabelSet, read_labelled
 from training.examples import KeywordCollator, keyword_examples
-from training.finetune import DEFAULT_LABEL_SET, predict_logits
+from training.finetune import DEFAULT_LABEL_SET
+from training.review_trainer import predict_logits
 
 
 def relabel(checkpoint: Path, data: Path, output: Path, label_set: LabelSet, weight: float) -> int:

@@ -9,21 +9,32 @@ export OMP_WAIT_POLICY=PASSIVE
 
 people=$DATA/absa_fashion_train.jsonl.gz
 guideline=$DATA/gold_train.jsonl.gz
-finetune() { # TASK STAGE BACKBONE EPOCHS RATE FILES...
+finetune() { # TASK STAGE BACKBONE EPOCHS RATE SEED FILES...
   local out=$RUNS/$1-$2
   [ -f "$out/metrics.json" ] || "$PYTHON" -m training.finetune "$1" --output "$out" --backbone "$RUNS/$3" --epochs "$4" \
-    --learning-rate "$5" --attention eager --name fashion-ko-starter --train "${@:6}"
+    --learning-rate "$5" --seed "$6" --attention eager --name fashion-ko-starter --train "${@:7}"
+}
+average() { # TASK: the mean of the weights of its three seeds
+  local out=$RUNS/$1-final
+  [ -f "$out/metrics.json" ] || "$PYTHON" -m training.soup "$1" --output "$out" --data "$people" "$guideline" \
+    --checkpoints "$RUNS/$1-seed1" "$RUNS/$1-seed2" "$RUNS/$1-seed3"
 }
 
 [ -f "$RUNS/pretrained/model.safetensors" ] ||
   "$PYTHON" -m training.pretrain --data "$DATA" --output "$RUNS/pretrained" --tokens 16e6
 # Keywords: everything that people marked, then the guideline's reviews, which alone tell of 배송 and 스타일, then both.
-finetune keyword people pretrained 2 5e-4 "$people" "$guideline:2"
-finetune keyword guideline keyword-people 8 5e-4 "$guideline"
-finetune keyword final keyword-guideline 1.3 4e-4 "$people" "$guideline:3"
-# Sentiments: signs first, then the five levels.
-finetune sentiment people pretrained 0.4 5e-4 "$people" "$guideline"
-finetune sentiment final sentiment-people 2 3e-4 "$guideline"
+finetune keyword people pretrained 2 5e-4 1 "$people" "$guideline:2"
+finetune keyword guideline keyword-people 8 5e-4 1 "$guideline"
+# Sentiments: signs first, then the five levels, then both, then the levels.
+finetune sentiment people pretrained 0.4 5e-4 1 "$people" "$guideline"
+finetune sentiment guideline sentiment-people 2 3e-4 1 "$guideline"
+finetune sentiment mixed sentiment-guideline 0.5 4e-4 1 "$people" "$guideline:3"
+for seed in 1 2 3; do
+  finetune keyword "seed$seed" keyword-guideline 1.3 4e-4 "$seed" "$people" "$guideline:3"
+  finetune sentiment "seed$seed" sentiment-mixed 3 3e-4 "$seed" "$guideline"
+done
+average keyword
+average sentiment
 "$PYTHON" -m export --keyword "$RUNS/keyword-final" --sentiment "$RUNS/sentiment-final" --repository model_repository
 "$PYTHON" -m training.evaluate --repository model_repository --data "$people" "$guideline" --output "$RUNS/evaluation.json"
 "$PYTHON" -m training.card --repository model_repository --evaluation "$RUNS/evaluation.json"

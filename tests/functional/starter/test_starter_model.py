@@ -13,6 +13,7 @@ import pytest
 from benchmarks.perf_input import OUTPUT, perf_input
 from client.artifact import Artifact, newest_artifact_folder, sha256_of
 from tests.functional.command_line import ROOT, command
+from training.predictions import model_file
 
 # Of each review: keyword, sign of the sentiment, and the words of which one must be the highlight.
 EXPECTED: dict[str, list[tuple[str, int, set[str]]]] = {
@@ -76,7 +77,7 @@ def test_model_card_names_the_files_by_hash(starter_repository: Path) -> None:
     card = (starter_repository / "README.md").read_text(encoding="utf-8")
     named = dict(re.findall(r"`([\w/.]+)` \| `([0-9a-f]{64})`", card))
     files = [
-        *(starter_repository / m / folder.name / "model.onnx" for m in ("keyword_classifier", "sentiment_classifier")),
+        *(model_file(starter_repository, m, folder.name) for m in ("keyword_classifier", "sentiment_classifier")),
         *(folder / name for name in ("labels.json", "tokenizer.json")),
     ]
     assert named == {str(f.relative_to(starter_repository)): sha256_of(f.read_bytes()) for f in files}

@@ -1,0 +1,164 @@
+"""A run that is interrupted, stops early, meets a full disk or an absent hub; averaged seeds; adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+from safetensors.torch import load_file
+
+from client.artifact import Artifact
+from client.errors import ArtifactError
+from export.checkpoint import load_pair
+from tests.functional.training.runs import arguments, run
+from training import finetune, review_trainer, soup
+from training.review_trainer import ReviewTrainer, last_whole_checkpoint
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.is_file()}
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Writes beyond ``size`` bytes fail, as on a full disk: the operating system says so, not a mock."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_run_that_was_killed_in_mid_epoch_goes_on(
+    corpora: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(review_trainer, "SAVE_STEPS", 2)
+    steps = 0
+    whole_step = ReviewTrainer.training_step
+
+    def interrupted_step(self: ReviewTrainer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise KeyboardInterrupt
+        return whole_step(self, *args, **kwargs)
+
+    monkeypatch.setattr(ReviewTrainer, "training_step", interrupted_step)
+    with pytest.raises(KeyboardInterrupt):
+        run("keyword", corpora, backbone, tmp_path, 1)
+    monkeypatch.setattr(ReviewTrainer, "training_step", whole_step)
+    work = tmp_path / finetune.WORK_FOLDER / "trainer"
+    first = last_whole_checkpoint(work)
+    assert first is not None
+    assert first.name == "checkpoint-2"
+    assert not (tmp_path / "model.safetensors").exists()
+
+    (work / "checkpoint-3").mkdir()  # a newer one that a kill tore: its state was not written
+    (work / "checkpoint-3" / "model.safetensors").write_bytes(b"torn")
+    with caplog.at_level(logging.INFO, "finetune"):
+        run("keyword", corpora, backbone, tmp_path, 1)
+    assert f"going on from {first}" in caplog.text
+    assert "checkpoint-3 is not whole" in caplog.text
+    assert {p.name for p in tmp_path.iterdir()} >= {"model.safetensors", "labels.json"}
+    assert not (tmp_path / finetune.WORK_FOLDER).exists()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_whole(
+    corpora: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("keyword", corpora, backbone, tmp_path, 0.1)
+    before = hashes(tmp_path)
+    with file_size_limit(100_000):
+        assert finetune.main(arguments("keyword", corpora, backbone, tmp_path, 0.2)) == 2
+    assert "make room and run the command again" in capsys.readouterr().err
+    assert hashes(tmp_path) == before
+    monkeypatch.setattr(review_trainer, "SAVE_STEPS", 1)
+    with file_size_limit(100_000):
+        assert finetune.main(arguments("keyword", corpora, backbone, tmp_path, 0.2)) == 2
+    assert "the last whole checkpoint is kept" in capsys.readouterr().err
+    assert hashes(tmp_path) == before
+    run("keyword", corpora, backbone, tmp_path, 0.2)
+    assert hashes(tmp_path) != before
+
+
+def test_early_stopping_keeps_the_best_weights(corpora: Path, backbone: Path, tmp_path: Path) -> None:
+    # Without a learning rate no evaluation gains: the third ends a run of a hundred.
+    still = ["--learning-rate", "0", "--early-stopping", "2"]
+    run("keyword", corpora, backbone, tmp_path / "still", 50, *still)
+    run("keyword", corpora, backbone, tmp_path / "none", 0.01, "--learning-rate", "0")
+    stopped, untouched = (load_file(tmp_path / name / "model.safetensors") for name in ("still", "none"))
+    encoder = [name for name in untouched if name.startswith("roberta.encoder")]
+    assert all((stopped[name] == untouched[name]).all() for name in encoder)
+    seconds = json.loads((tmp_path / "still" / "metrics.json").read_text())["training"]["seconds"]
+    assert seconds < 20, "fifty epochs take minutes"
+
+
+@pytest.mark.parametrize("tune", ["lora", "p-tuning"])
+def test_adapters_are_merged_or_kept_apart(
+    tune: str, corpora: Path, backbone: Path, keyword_checkpoint: Path, tmp_path: Path
+) -> None:
+    run("sentiment", corpora, backbone, tmp_path, 0.3, "--tune", tune, "--loss", "focal")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["training"]["trainable_parameters"] < metrics["training"]["parameters"]
+    if tune == "lora":
+        assert load_pair(keyword_checkpoint, tmp_path).labels.sentiments
+    else:
+        assert (tmp_path / "adapter_model.safetensors").is_file()
+        with pytest.raises(ArtifactError, match="adapter with virtual tokens"):
+            load_pair(keyword_checkpoint, tmp_path)
+
+
+def test_weights_of_seeds_are_averaged(corpora: Path, backbone: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / seed for seed in "12"]
+    for folder in folders:
+        run("keyword", corpora, backbone, folder, 1, "--seed", folder.name, "--loss", "weighted")
+    out = tmp_path / "mean"
+    data = ["--data", str(corpora / "labelled.jsonl.gz"), "--output", str(out)]
+    assert soup.main(["keyword", "--checkpoints", *map(str, folders), *data]) == 0
+    name = "roberta.encoder.layer.0.attention.self.query.weight"
+    first, second, mean = (load_file(folder / "model.safetensors")[name].float() for folder in (*folders, out))
+    assert not (first == second).all()
+    assert (mean - (first + second) / 2).abs().max() < 1e-3
+    metrics = json.loads((out / "metrics.json").read_text())
+    runs = [run["graded: micro"] for run in metrics["runs"]["test"]]
+    assert metrics["spread"]["test"]["graded: micro"]["mean"] == pytest.approx(sum(runs) / 2)
+
+
+def test_seeds_of_different_backbones_are_not_averaged(
+    corpora: Path, keyword_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in keyword_checkpoint.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    labels = json.loads((other / "labels.json").read_text())
+    (other / "labels.json").write_text(json.dumps({**labels, "max_length": 32}))
+    data = ["--data", str(corpora / "labelled.jsonl.gz"), "--output", str(tmp_path / "mean")]
+    assert soup.main(["keyword", "--checkpoints", str(keyword_checkpoint), str(other), *data]) == 2
+    assert "its max_length differs" in capsys.readouterr().err
+
+
+def test_a_hub_that_cannot_be_reached_loses_nothing(
+    corpora: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    command = arguments("keyword", corpora, backbone, tmp_path, 0.1, "--push-to-hub", "shop/keywords")
+    assert finetune.main(command) == 2
+    assert f"hf upload shop/keywords {tmp_path}" in capsys.readouterr().err
+    assert Artifact.load(tmp_path).labels.keywords
+
+
+def test_a_reporter_that_is_not_installed_is_told_before_training(
+    corpora: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune.main(arguments("keyword", corpora, backbone, tmp_path, 1, "--report-to", "wandb")) == 2
+    assert "pip install wandb" in capsys.readouterr().err

@@ -1,0 +1,163 @@
+"""Batches by tokens, the task's loss and score, and resuming, on the Trainer of `transformers`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+
+from client.errors import ReviewLensError
+from training.examples import Example, TokenBudgetSampler
+from training.losses import LossOptions, keyword_loss, sentiment_loss
+
+log = logging.getLogger("finetune")
+
+SAVE_STEPS = 200
+# A run that may stop early is scored this often an epoch.
+EVALUATIONS_PER_EPOCH = 2
+
+
+class ReviewTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose batches are cut by tokens, with the task's loss and the task's score."""
+
+    def __init__(
+        self, *args: Any, token_budget: int, loss: LossOptions, score: Callable[[Any], float] | None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.token_budget = token_budget
+        self.loss = loss
+        self.score: Any = score  # only asked for when the arguments evaluate
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+        if "known" in inputs:
+            return keyword_loss(logits, inputs["targets"], inputs["known"], self.loss)
+        return sentiment_loss(logits, inputs["allowed"], self.loss)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        lengths = [len(example) for example in self.train_dataset]
+        sampler = TokenBudgetSampler(lengths, self.token_budget, self.args.seed)
+        return DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        metrics = {"eval_score": self.score(self.model)}
+        self.model.train()
+        self.log(metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def run_trainer(
+    model: Any,
+    examples: Sequence[Example],
+    collate: Any,
+    arguments: dict[str, Any],
+    *,
+    folder: Path,
+    token_budget: int,
+    loss: LossOptions,
+    score: Callable[[Any], float] | None,
+    patience: int,
+    keep: bool,
+) -> None:
+    """Train ``model`` in place, or go on with a run that was interrupted in ``folder``.
+
+    ``arguments`` go to TrainingArguments. With a ``score``, ``patience`` evaluations without a gain end the run and
+    the best weights are loaded. Without ``keep`` there are no checkpoints to go on from.
+    """
+    batches = len(TokenBudgetSampler([len(e) for e in examples], token_budget, arguments["seed"]))
+    saving: dict[str, Any] = {"save_strategy": "steps" if keep else "no", "save_steps": SAVE_STEPS}
+    if score:
+        every = max(1, batches // EVALUATIONS_PER_EPOCH)
+        saving = {
+            "save_strategy": "steps",
+            "eval_strategy": "steps",
+            "save_steps": every,
+            "eval_steps": every,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_score",
+            "greater_is_better": True,
+        }
+    trainer = ReviewTrainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            warmup_steps=max(1, int(0.06 * batches * arguments["num_train_epochs"])),
+            lr_scheduler_type="linear",
+            weight_decay=0.01,
+            use_cpu=not torch.cuda.is_available(),
+            logging_steps=20,
+            save_total_limit=1,
+            remove_unused_columns=False,
+            **arguments,
+            **saving,
+        ),
+        train_dataset=list(examples),
+        # Never read: evaluate() asks the score instead, but the Trainer insists that there is one.
+        eval_dataset=list(examples) if score else None,
+        data_collator=collate,
+        callbacks=[EarlyStoppingCallback(patience)] if score else None,
+        token_budget=token_budget,
+        loss=loss,
+        score=score,
+    )
+    last = last_whole_checkpoint(folder)
+    if last:
+        log.info("going on from %s", last)
+    with disk_errors(folder):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+
+
+def predict_logits(model: Any, examples: Sequence[Example], collate: Any) -> NDArray[np.float32]:
+    """Logits ``[N, outputs]`` of examples, in their order."""
+    device = next(model.parameters()).device
+    model.eval()
+    logits = np.zeros((len(examples), model.config.num_labels), np.float32)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+        for rows in TokenBudgetSampler([len(e) for e in examples], 8192, 0):
+            batch = collate([examples[i] for i in rows])
+            output = model(input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device))
+            logits[rows] = output.logits.float().cpu().numpy()
+    return logits
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest of the Trainer's checkpoints that was written to its end.
+
+    ``trainer_state.json`` is the last file that the Trainer writes: without it, a full disk or a kill came between.
+    """
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            log.warning("%s is not whole: an older checkpoint is used", checkpoint)
+            continue
+        return checkpoint
+    return None
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says of a full or read-only disk into an error that tells the way out."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # safetensors and torch.save wrap the operating system's error into a text of their own.
+        full = getattr(error, "errno", None) is not None or any(
+            sign in str(error) for sign in ("No space left", "os error", "file write failed", "write failed")
+        )
+        if not full:
+            raise
+        raise ReviewLensError(
+            f"{folder}: cannot write: {error}; the last whole checkpoint is kept: make room and run the command again"
+        ) from error
