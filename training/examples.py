@@ -15,7 +15,7 @@ from client.batching import Batch, pack, padded
 from client.encoding import EncodedReview, Encoder
 from client.errors import InvalidReviewError
 from client.windows import SPECIAL_TOKENS_PER_WINDOW
-from training.corpus import split_of
+from training.corpus import split_of, text_key
 from training.data import LabelledReview, LabelSet
 
 # Shares of training rows: without any mask, and, of the others, with all marked words of one keyword masked.
@@ -59,13 +59,14 @@ def merge_sources(reviews: Iterable[LabelledReview]) -> list[LabelledReview]:
     """One entry a text: graded labels win over signs, and keep the evidence that people marked in the other."""
     merged: dict[str, LabelledReview] = {}
     for review in reviews:
-        other = merged.get(review.text)
+        key = text_key(review.text)
+        other = merged.get(key)
         if other is None:
-            merged[review.text] = review
-        elif review.graded and not other.graded:
-            merged[review.text] = replace(review, evidence=other.evidence)
-        elif other.graded and not review.graded:
-            merged[review.text] = replace(other, evidence=review.evidence)
+            merged[key] = review
+        elif review.graded != other.graded:
+            graded, signed = (review, other) if review.graded else (other, review)
+            # Spans are code points of the text that they were marked in.
+            merged[key] = replace(graded, evidence=signed.evidence) if graded.text == signed.text else graded
     return list(merged.values())
 
 

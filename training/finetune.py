@@ -26,6 +26,7 @@ from training.arguments import add_recipe_arguments, recipe_of
 from training.audit.decisions import read_decisions
 from training.checkpoint import begin_checkpoint, finish_checkpoint, push_to_hub, write_text
 from training.checks import check_reviews, check_splits, contradiction_lines
+from training.corpus import text_key
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.examples import merge_sources, split_reviews
 from training.held_out import calibration_reviews, evaluate_model
@@ -75,9 +76,12 @@ def load_reviews(
         if not read:
             raise InvalidInputError(f"{name}: no labelled review in the file")
         for review in read:
-            repeats[review.text] = max(int(times), repeats.get(review.text, 0))
+            key = text_key(review.text)
+            repeats[key] = max(int(times), repeats.get(key, 0))
         reviews += read
         log.info("%s: %d reviews, %s time(s) an epoch", name, len(read), times)
+    if decisions:
+        reviews = read_decisions(decisions, label_set).apply(reviews)
     report = check_reviews(reviews, label_set)
     for warning in report.warnings:
         log.warning("%s", warning)
@@ -85,9 +89,7 @@ def load_reviews(
         write_text(contradictions, "".join(contradiction_lines(report.contradictions)))
         log.warning("all of them are listed in %s", contradictions)
     merged = merge_sources(report.kept)
-    if decisions:
-        merged = read_decisions(decisions, label_set).apply(merged)
-    return merged, repeats
+    return merged, {review.text: repeats[text_key(review.text)] for review in merged}
 
 
 def finetune(settings: FinetuneSettings) -> dict[str, Any]:

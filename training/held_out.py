@@ -76,7 +76,8 @@ def evaluate_sentiment(
     """Calibrate the temperature on ``validation``; tables of both splits, by kind of labels."""
     logits, allowed = predict(validation)
     exact = allowed.sum(1) == 1
-    temperature = calibration.sentiment_temperature(logits[exact], allowed[exact].argmax(1))
+    # Labels by sign alone, none of them neutral, leave no class to calibrate on.
+    temperature = calibration.sentiment_temperature(logits[exact], allowed[exact].argmax(1)) if exact.any() else 1.0
     signs = np.sign(labels.sentiment_scores)
 
     def tables(reviews: list[LabelledReview]) -> dict[str, Table]:
