@@ -17,11 +17,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from client.artifact import Artifact, newest_artifact_folder
+from client.artifact import Artifact
 from client.batching import buckets_up_to, pack, padded
 from client.encoding import EncodedReview, Encoder
 from client.errors import InvalidReviewError
 from client.masking import Row, plan_rows
+from client.served import served_artifact_folder
 from client.windows import Window, merge_keyword_probs, plan_windows
 from training.corpus import split_of
 from training.data import LabelSet, read_labelled
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--length", type=int, default=64, help="lowered length in tokens (default: %(default)s)")
     args = parser.parse_args()
-    folder = newest_artifact_folder(args.repository)
+    folder = served_artifact_folder(args.repository)
     artifact, label_set = Artifact.load(folder), LabelSet.load(DEFAULT_LABEL_SET)
     encoder, labels = Encoder(artifact), artifact.labels
     reviews, encoded = [], []

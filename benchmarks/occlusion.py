@@ -24,8 +24,9 @@ from pathlib import Path
 from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
 from client.analyzer import ReviewAnalyzer
-from client.artifact import Artifact, newest_artifact_folder
+from client.artifact import Artifact
 from client.options import AnalysisOptions
+from client.served import served_artifact_folder
 from server.embedded import EmbeddedTriton
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many counts (default: %(default)s)")
     args = parser.parse_args()
     texts = [line for line in args.reviews.read_text(encoding="utf-8").splitlines() if line.strip()][: args.limit]
-    artifact = Artifact.load(newest_artifact_folder(args.repository))
+    artifact = Artifact.load(served_artifact_folder(args.repository))
     with EmbeddedTriton(args.repository) as triton:
         results = asyncio.run(measure(triton.grpc_url, artifact, texts, args.rounds))
     words = sum(len(text.split()) for text in texts) / len(texts)

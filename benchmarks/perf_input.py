@@ -11,8 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
-from client.artifact import Artifact, newest_artifact_folder
+from client.artifact import Artifact
 from client.encoding import Encoder
+from client.served import served_artifact_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "benchmarks" / "perf_analyzer_input.json"
@@ -20,7 +21,7 @@ OUTPUT = ROOT / "benchmarks" / "perf_analyzer_input.json"
 
 def perf_input(repository: Path, reviews: Path) -> str:
     """The JSON text: an entry a review, as https://github.com/triton-inference-server/perf_analyzer documents it."""
-    encoder = Encoder(Artifact.load(newest_artifact_folder(repository)))
+    encoder = Encoder(Artifact.load(served_artifact_folder(repository)))
     entries = []
     for text in reviews.read_text(encoding="utf-8").splitlines():
         ids = [encoder.cls_id, *encoder.encode(text).input_ids, encoder.sep_id]

@@ -18,13 +18,14 @@ from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
 from client.analyzer import ReviewAnalyzer
 from client.arguments import Arguments, parse_arguments
-from client.artifact import Artifact, newest_artifact_folder
+from client.artifact import Artifact
 from client.chunks import InputRow
 from client.errors import InvalidInputError, ReviewLensError
 from client.progress import ProgressReport
 from client.readers import read_rows
 from client.rendering import RENDERERS
 from client.results import ReviewInput
+from client.served import served_artifact_folder
 
 SOME_FAILED = 1
 NOT_STARTED = 2
@@ -52,7 +53,7 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 def _run(arguments: Arguments) -> int:
     rows = _rows(arguments)
-    artifact = Artifact.load(newest_artifact_folder(arguments.model_repository))
+    artifact = Artifact.load(served_artifact_folder(arguments.model_repository))
     with _output(arguments.output) as out, _server(arguments) as url:
         failed = asyncio.run(_analyze(arguments, rows, url, artifact, out))
     return SOME_FAILED if failed else 0

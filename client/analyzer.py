@@ -1,6 +1,6 @@
 """The analyzer that services import: reviews in, keywords with sentiments and highlights out.
 
-    artifact = Artifact.load(newest_artifact_folder(Path("model_repository")))
+    artifact = Artifact.load(served_artifact_folder(Path("model_repository")))
     async with await ReviewAnalyzer.connect("localhost:8001", artifact) as analyzer:
         analyses = await analyzer.analyze(["배송은 빠른데 핏이 아쉬워요"])
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from client.artifact import Artifact, newest_artifact_folder, sha256_of
+from client.artifact import Artifact, sha256_of
 from client.errors import InvalidInputError, ReviewLensError
+from client.served import served_artifact_folder
 from training.metrics import format_table
 from training.predictions import model_file
 
@@ -27,7 +28,7 @@ def model_card(repository: Path, results: dict[str, Any]) -> str:
     Raises:
         InvalidInputError: the evaluation is of another model version.
     """
-    folder = newest_artifact_folder(repository)
+    folder = served_artifact_folder(repository)
     labels = Artifact.load(folder).labels
     if results["model_version"] != labels.model_version:
         raise InvalidInputError(

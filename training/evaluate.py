@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
 from client.analyzer import ReviewAnalyzer
-from client.artifact import Artifact, Labels, newest_artifact_folder
+from client.artifact import Artifact, Labels
 from client.errors import InvalidInputError, ReviewLensError
 from client.options import AnalysisOptions
 from client.results import ReviewInput
+from client.served import served_artifact_folder
 from server.embedded import EmbeddedTriton
 from training.corpus import split_of
 from training.data import LabelledReview, LabelSet, read_labelled
@@ -99,7 +100,7 @@ async def analyze(url: str, artifact: Artifact, texts: list[str], highlight: boo
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluate a repository on files of labelled reviews. Returns what is printed, as a tree."""
-    artifact = Artifact.load(newest_artifact_folder(args.repository))
+    artifact = Artifact.load(served_artifact_folder(args.repository))
     label_set = LabelSet.load(args.label_set)
     results: dict[str, Any] = {"model_version": artifact.labels.model_version, "files": {}}
     with EmbeddedTriton(args.repository) as triton:

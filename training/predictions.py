@@ -14,10 +14,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from client.artifact import Artifact, Labels, newest_artifact_folder
+from client.artifact import Artifact, Labels
 from client.batching import pack, padded
 from client.encoding import Encoder
 from client.errors import ArtifactError
+from client.served import served_artifact_folder
+from export.install import MODEL_FILE
 from training.data import LabelledReview
 from training.examples import encode_reviews
 
@@ -39,7 +41,7 @@ class Predictions:
 
 def model_file(repository: Path, model: str, version: str) -> Path:
     """The ONNX file of ``keyword_classifier`` or ``sentiment_classifier``."""
-    return repository / model / version / "model.onnx"
+    return repository / model / version / MODEL_FILE
 
 
 def open_model(repository: Path, model: str, version: str, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -59,12 +61,12 @@ def open_model(repository: Path, model: str, version: str, threads: int = 0) -> 
 def predict_repository(
     repository: Path, reviews: Sequence[LabelledReview], *, version: str | None = None
 ) -> Predictions:
-    """Predict with ``version`` (a folder name), or the newest.
+    """Predict with ``version`` (a folder name), or the one that is served.
 
     Raises:
         ArtifactError: the repository or the version is not whole.
     """
-    folder = repository / "review_analysis" / version if version else newest_artifact_folder(repository)
+    folder = repository / "review_analysis" / version if version else served_artifact_folder(repository)
     artifact = Artifact.load(folder)
     labels, encoder = artifact.labels, Encoder(artifact)
     keyword = open_model(repository, "keyword_classifier", folder.name)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from benchmarks.perf_input import OUTPUT, perf_input
-from client.artifact import Artifact, newest_artifact_folder, sha256_of
+from client.artifact import Artifact, sha256_of
+from client.served import served_artifact_folder
 from tests.functional.command_line import ROOT, command
 from training.predictions import model_file
 
@@ -73,7 +74,7 @@ def test_perf_analyzer_input_is_current(starter_repository: Path) -> None:
 
 
 def test_model_card_names_the_files_by_hash(starter_repository: Path) -> None:
-    folder = newest_artifact_folder(starter_repository)
+    folder = served_artifact_folder(starter_repository)
     card = (starter_repository / "README.md").read_text(encoding="utf-8")
     named = dict(re.findall(r"`([\w/.]+)` \| `([0-9a-f]{64})`", card))
     files = [
