@@ -52,16 +52,22 @@ class FirstTokenEncoder(nn.Module):
 class Layer(nn.Module):
     """One transformer layer: vectors [B*asked, H] that attend to the tokens [B*L, H] of their row.
 
-    ``bias`` [B, 1, 1, L] is added to the attention scores.
+    ``bias`` [B, 1, 1, L] is added to the attention scores. Heads that pruning silenced are left out.
     """
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        attention = layer.attention.self
-        self.heads = int(attention.num_attention_heads)
-        self.scale = float(attention.attention_head_size) ** -0.5
+        attention, self.mix = layer.attention.self, layer.attention.output.dense
+        size = int(attention.attention_head_size)
+        self.scale = float(size) ** -0.5
         self.query, self.key, self.value = attention.query, attention.key, attention.value
-        self.mix, self.mix_norm = layer.attention.output.dense, layer.attention.output.LayerNorm
+        kept = heard_heads(self.mix.weight, size)
+        self.heads = len(kept)
+        if self.heads < attention.num_attention_heads:
+            units = torch.cat([torch.arange(head * size, (head + 1) * size) for head in kept])
+            self.query, self.key, self.value = (_outputs(part, units) for part in (self.query, self.key, self.value))
+            self.mix = _inputs(self.mix, units)
+        self.mix_norm = layer.attention.output.LayerNorm
         self.expand, self.activation = layer.intermediate.dense, layer.intermediate.intermediate_act_fn
         self.contract, self.norm = layer.output.dense, layer.output.LayerNorm
 
@@ -75,6 +81,29 @@ class Layer(nn.Module):
         hidden = self.mix_norm(self.mix(mixed) + queries)
         output: Tensor = self.norm(self.contract(self.activation(self.expand(hidden))) + hidden)
         return output
+
+
+def heard_heads(mix: Tensor, size: int) -> list[int]:
+    """The attention heads whose columns of the output projection ``mix`` [H, heads * size] are not all 0.
+
+    The first one of a layer that has none: a layer without any head has no shape.
+    """
+    heard: list[int] = mix.detach().view(len(mix), -1, size).ne(0).any(2).any(0).nonzero().flatten().tolist()
+    return heard or [0]
+
+
+def _outputs(linear: nn.Linear, units: Tensor) -> nn.Linear:
+    """A copy of a linear layer with these outputs only."""
+    kept = nn.Linear(linear.in_features, len(units))
+    kept.weight, kept.bias = nn.Parameter(linear.weight[units].detach()), nn.Parameter(linear.bias[units].detach())
+    return kept
+
+
+def _inputs(linear: nn.Linear, units: Tensor) -> nn.Linear:
+    """A copy of a linear layer with these inputs only."""
+    kept = nn.Linear(len(units), linear.out_features)
+    kept.weight, kept.bias = nn.Parameter(linear.weight[:, units].detach()), linear.bias
+    return kept
 
 
 class Head(nn.Module):

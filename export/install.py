@@ -8,12 +8,13 @@ from pathlib import Path
 
 import onnx
 
-from client.artifact import LABELS_FILE, TOKENIZER_FILE, Artifact, newest_artifact_folder, sha256_of
-from client.errors import ArtifactError, InvalidInputError
+from client.artifact import LABELS_FILE, TOKENIZER_FILE, Artifact, sha256_of
+from client.errors import InvalidInputError
+from client.served import CONFIG_FILE, served_artifact_folder
 from export.checkpoint import Pair
 from export.config import ENSEMBLE, KEYWORD_MODEL, MODELS, SENTIMENT_MODEL, Accelerator, Serving, Target
 
-MODEL_FILE, CONFIG_FILE = "model.onnx", "config.pbtxt"
+MODEL_FILE = "model.onnx"
 
 Graphs = tuple[onnx.ModelProto, onnx.ModelProto]
 
@@ -73,32 +74,15 @@ def _write_configs(repository: Path, serving: Serving) -> None:
         temporary.replace(config)
 
 
-def new_version(repository: Path, wanted: int | None) -> int:
-    """``wanted``, or the number after the highest version of any model.
-
-    Raises:
-        ArtifactError: the repository has that version.
-        InvalidInputError: it is below 1.
-    """
-    folders = (folder for model in MODELS for folder in (repository / model).glob("*"))
-    taken = {int(folder.name) for folder in folders if folder.name.isdigit()}
-    version = max(taken, default=0) + 1 if wanted is None else wanted
-    if version < 1:
-        raise InvalidInputError(f"version {version}: Triton counts versions from 1")
-    if version in taken:
-        raise ArtifactError(f"{repository}: version {version} is there already; leave the version out for the next one")
-    return version
-
-
 def write_configs(
     repository: Path, *, target: Target = "cpu", threads: int = 0, accelerator: Accelerator = "cuda"
 ) -> int:
-    """Write the configurations of a repository's newest version anew; the version.
+    """Write the configurations of a repository's served version anew; the version.
 
     Raises:
         ArtifactError: the repository has no version, or a broken one.
     """
-    folder = newest_artifact_folder(repository)
+    folder = served_artifact_folder(repository)
     artifact = Artifact.load(folder)
     serving = Serving(artifact.labels, artifact.labels_sha256, int(folder.name), target, threads, accelerator)
     _write_configs(repository, serving)

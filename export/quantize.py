@@ -26,11 +26,22 @@ LAYERS, EMBEDDINGS = "encoder.layers.", ("encoder.words.weight", "encoder.positi
 
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
     """An int8 copy of a float32 graph that ``graphs.to_onnx`` wrote. The classification head stays float32."""
+    return _rewrite(model, linears=True)
+
+
+def quantize_embeddings(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose embedding tables alone are int8: they are stored smaller, and what is computed stays float32."""
+    return _rewrite(model, linears=False)
+
+
+def _rewrite(model: onnx.ModelProto, *, linears: bool) -> onnx.ModelProto:
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
     writer = _Writer(quantized.graph)
+    if linears:
+        writer.constants()
     for node in model.graph.node:
-        if node.op_type == "Gemm" and node.input[1].startswith(LAYERS):
+        if linears and node.op_type == "Gemm" and node.input[1].startswith(LAYERS):
             writer.linear(node)
         elif node.op_type == "Gather" and node.input[0] in EMBEDDINGS:
             writer.embedding(node)
@@ -51,6 +62,9 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._activations: set[str] = set()
+
+    def constants(self) -> None:
+        """What the linear layers share."""
         self._constant("int8.one", np.float32(1))
         self._constant("int8.axis", np.array([1], np.int64))
         self._constant("int8.activation_max", np.float32(ACTIVATION_MAX))

@@ -12,11 +12,12 @@ from client.errors import InvalidInputError
 from export.checkpoint import Pair, load_pair
 from export.config import Accelerator, Target
 from export.graphs import KeywordGraph, SentimentGraph, to_half, to_onnx
-from export.install import Graphs, install, new_version, stage
+from export.install import Graphs, install, stage
 from export.parity import Difference, ParityError, compare, ensemble_difference
 from export.quantize import quantize
 from export.runners import OnnxRunner, TorchRunner, TritonRunner
 from export.samples import SHIPPED_REVIEWS, random_batches, review_batches
+from export.versions import new_version
 from server.embedded import EmbeddedTriton
 
 log = logging.getLogger("export")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,11 @@ def random_batches(encoder: Encoder, vocabulary: int, seed: int = 0) -> list[Bat
     return [alone, *_batches([row(3), row(longest), *mixed], encoder)]
 
 
+def batches_of(rows: Sequence[Sequence[int]], encoder: Encoder) -> Iterator[tuple[tuple[int, ...], Batch]]:
+    """Rows of token ids as batches of similar length, each with the numbers of its rows."""
+    for batch in pack([len(row) for row in rows], token_budget=2048, buckets=buckets_up_to(encoder.max_length)):
+        yield batch.rows, Batch(*padded(rows, batch, encoder.pad_id))
+
+
 def _batches(rows: Iterable[list[int]], encoder: Encoder) -> list[Batch]:
-    every = list(rows)
-    packed = pack([len(row) for row in every], token_budget=2048, buckets=buckets_up_to(encoder.max_length))
-    return [Batch(*padded(every, batch, encoder.pad_id)) for batch in packed]
+    return [batch for _, batch in batches_of(list(rows), encoder)]

@@ -19,9 +19,9 @@ FASHION = LabelSet.load(Path("training/label_sets/fashion.json"))
 TEXT = "허리가 편하고 색이 고와요"
 
 
-def review(text: str = TEXT, **scores: int) -> LabelledReview:
+def review(text: str = TEXT, /, **scores: int) -> LabelledReview:
     annotated = frozenset(FASHION.keywords) | scores.keys()
-    evidence = {name: ((0, 2),) for name in scores}
+    evidence = dict.fromkeys(scores, ((0, 2),))
     return LabelledReview("1", text, scores, True, annotated, evidence)
 
 
@@ -114,9 +114,9 @@ def test_mistakes_name_line_and_field(tmp_path: Path, wrong: object, told: str) 
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="cannot read the decisions"):
+    with pytest.raises(InvalidInputError, match=r"none\.jsonl: cannot open"):
         read_decisions(tmp_path / "none.jsonl", FASHION)
-    (tmp_path / "latin.jsonl").write_bytes(b"\xff\xfe\n")
+    (tmp_path / "latin.jsonl").write_bytes(b"{\xe9}\n")
     with pytest.raises(InvalidInputError, match="cannot read the decisions"):
         read_decisions(tmp_path / "latin.jsonl", FASHION)
 

@@ -10,7 +10,8 @@ import pytest
 from client.artifact import Artifact, newest_artifact_folder, sha256_of
 from client.errors import ArtifactError, InvalidInputError
 from export.checkpoint import Pair, load_pair
-from export.install import install, new_version, stage, write_configs
+from export.install import install, stage, write_configs
+from export.versions import new_version
 from tests.functional.export.tiny_checkpoints import write_checkpoints
 
 # What is in the files does not matter to how they are moved.
