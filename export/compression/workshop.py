@@ -66,9 +66,16 @@ class Workshop:
                 f"--label-set: {keyword} was trained for {', '.join(labels.all_labels)}, not for "
                 f"{', '.join(reviews.label_set.all_labels)}; give the label set of the checkpoints"
             )
-        self.sources: dict[Task, Path] = {"keyword": keyword, "sentiment": sentiment}
         self.reviews = reviews
-        self.folder = folder / _digest(self.sources.values(), reviews)
+        given: dict[Task, Path] = {"keyword": keyword, "sentiment": sentiment}
+        self.folder = folder / _digest(given.values(), reviews)
+        # A copy: training may write new checkpoints in the same place while hours of work go on here.
+        self.sources = {task: self.folder / "checkpoints" / "original" / task for task in TASKS}
+        for task, source in self.sources.items():
+            if not source.is_dir():
+                temporary = source.with_suffix(".tmp")
+                shutil.copytree(given[task], temporary, dirs_exist_ok=True)
+                temporary.rename(source)
 
     def checkpoints(self, steps: Sequence[Step]) -> dict[Task, Path]:
         """The folders of both checkpoints after these steps.

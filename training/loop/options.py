@@ -47,7 +47,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "share of a strategy of training.selection",
         "quotas",
         action="append",
-        metavar="NAME=40%%",
+        metavar="NAME=40%",
     )
     add(labelling, "--checkpoint", "its encoder finds outliers", metavar="DIR")
     add(labelling, "--labellers", "people who share the reviews", type=int, metavar="N")

@@ -7,7 +7,7 @@ from typing import Any
 
 from training.loop.settings import Settings
 
-MOST_ROWS = 20
+MOST_ROWS, MOST_CHARACTERS = 20, 160
 
 
 def render(settings: Settings, steps: Mapping[str, Mapping[str, Any]], waiting: Mapping[str, Any]) -> str:
@@ -112,4 +112,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     text = f"{value:.3f}" if isinstance(value, float) else " ".join(str(value).split())
+    if len(text) > MOST_CHARACTERS:
+        text = text[: MOST_CHARACTERS - 1] + "…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

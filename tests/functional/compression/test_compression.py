@@ -253,4 +253,7 @@ def test_other_reviews_are_other_work(checkpoints: tuple[Path, Path], reviews: R
     shutil.copytree(checkpoints[0], copy)
     labels = Artifact.load(copy).labels
     (copy / LABELS_FILE).write_text(replace(labels, keyword_temperature=2.0).to_json(), encoding="utf-8")
-    assert Workshop(tmp_path, copy, checkpoints[1], reviews).folder != first
+    second = Workshop(tmp_path, copy, checkpoints[1], reviews)
+    assert second.folder != first
+    shutil.rmtree(copy)
+    assert second.pair(Variant()).labels.keyword_temperature == 2.0, "what was given is kept"

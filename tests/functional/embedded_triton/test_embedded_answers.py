@@ -114,8 +114,16 @@ def test_requests_of_one_shape_share_a_run_and_a_bad_one_fails_alone(
 
 def executions(client: triton_grpc.InferenceServerClient) -> int:
     """How many batches the backend has run for the keyword model, those that failed included."""
-    statistics = client.get_inference_statistics("keyword_classifier").model_stats[0]
-    return int(statistics.execution_count)
+
+    def counted() -> int:
+        return int(client.get_inference_statistics("keyword_classifier").model_stats[0].execution_count)
+
+    # Triton counts a batch after its answer has left: wait until the count stands still.
+    last, count = -1, counted()
+    while count != last:
+        time.sleep(0.2)
+        last, count = count, counted()
+    return count
 
 
 def test_server_listens_on_loopback_only(triton: EmbeddedTriton) -> None:

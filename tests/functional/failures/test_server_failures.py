@@ -101,7 +101,10 @@ def test_another_tokenizer_is_refused_with_both_hashes(
 
 def test_a_version_that_is_not_served_is_refused(analyze: RunAnalyze, tiny_repository: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_repository, tmp_path / "newer")
-    (tmp_path / "newer" / "review_analysis" / "1").rename(tmp_path / "newer" / "review_analysis" / "2")
+    ensemble = tmp_path / "newer" / "review_analysis"
+    (ensemble / "1").rename(ensemble / "2")
+    config = ensemble / "config.pbtxt"
+    config.write_text(config.read_text(encoding="utf-8").replace("versions: [1]", "versions: [2]"), encoding="utf-8")
     run = analyze(REVIEWS[0], "--model-repository", tmp_path / "newer")
     assert (run.returncode, run.stdout) == (2, "")
     assert "does not serve review_analysis version 2" in run.stderr
