@@ -35,7 +35,7 @@ from training.selection.selector import Selected, select
 
 COLUMNS = ("id", "text", "shop", "category", "strategy", "why")
 OUTPUT_FORMATS = (".csv", ".jsonl")
-# What a default round goes without silently, an asked-for one does not.
+# A default round goes without these, one that asks for the strategy does not.
 NEEDS = {"vocabulary": "exclude", "outliers": "checkpoint"}
 
 
@@ -73,7 +73,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--exclude", type=Path, nargs="+", default=[], metavar="FILE", help="the present training data, all files of it"
     )
-    parser.add_argument("--quota", action="append", default=[], metavar="NAME=40%%", help="share of one strategy")
+    parser.add_argument(
+        "--quota",
+        action="append",
+        default=[],
+        metavar="NAME=SHARE",
+        help="share of one strategy, such as threshold=40%%",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the random draws (default: %(default)s)")
     return parser.parse_args(arguments)
 
