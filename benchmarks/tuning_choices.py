@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -94,8 +95,8 @@ def measure(
         fitted = fit("keyword", splits["train"], encoder, label_set, recipe, validation=splits["validation"])
         logits, targets, _ = predict_keyword(fitted.model, splits["validation"], encoder, label_set)
     table = multi_label_table(targets >= 0.5, logits >= 0, label_set.keywords)
-    counts = {name: sum(name in review.scores for review in splits["train"]) for name in label_set.keywords}
-    rare = [table[name]["f1"] for name in sorted(counts, key=counts.__getitem__)[:RAREST]]
+    counts = Counter(name for review in splits["train"] for name in review.scores if name in label_set.keywords)
+    rare = [table[name]["f1"] for name, _ in counts.most_common()[-RAREST:]]
     return Row(
         fitted.trainable_parameters,
         fitted.parameters,

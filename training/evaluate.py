@@ -26,7 +26,7 @@ from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 from client.analyzer import ReviewAnalyzer
 from client.artifact import Artifact, Labels
 from client.errors import InvalidInputError, ReviewLensError
-from client.options import AnalysisOptions
+from client.options import AnalysisOptions, BatchingOptions
 from client.results import ReviewInput
 from client.served import served_artifact_folder
 from server.embedded import EmbeddedTriton
@@ -84,7 +84,7 @@ def sentiment_tables(true: NDArray[Any], predicted: NDArray[Any], labels: Labels
 
 async def analyze(url: str, artifact: Artifact, texts: list[str], highlight: bool) -> list[ReviewAnalysis]:
     """Analyze texts, logging progress every ten seconds."""
-    options = AnalysisOptions(highlight="exact" if highlight else "off", deadline_s=120)
+    options = AnalysisOptions(highlight="exact" if highlight else "off")
     shown = time.monotonic()
 
     def progress(done: Any) -> None:
@@ -93,7 +93,7 @@ async def analyze(url: str, artifact: Artifact, texts: list[str], highlight: boo
             shown = time.monotonic()
             log.info("%d of %d reviews done, %d rows computed", done.reviews, len(texts), done.rows)
 
-    async with await ReviewAnalyzer.connect(url, artifact, options) as analyzer:
+    async with await ReviewAnalyzer.connect(url, artifact, options, BatchingOptions(request_timeout_s=120)) as analyzer:
         rows = [ReviewInput(text, str(i)) for i, text in enumerate(texts)]
         return [analysis async for analysis in analyzer.analyze_stream(rows, progress=progress)]
 

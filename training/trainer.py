@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import RobertaForSequenceClassification
 
 from client.artifact import Artifact
 from client.encoding import Encoder
@@ -79,32 +78,6 @@ class Fitted:
     trainable_parameters: int
     parameters: int
     seconds: float
-
-
-def fit_keyword(
-    train: Sequence[LabelledReview],
-    encoder: Encoder,
-    label_set: LabelSet,
-    recipe: Recipe,
-    *,
-    folder: Path | None = None,
-    validation: Sequence[LabelledReview] = (),
-) -> RobertaForSequenceClassification:
-    """A keyword classifier trained on ``train``; see ``fit``."""
-    return fit("keyword", train, encoder, label_set, recipe, folder=folder, validation=validation).model
-
-
-def fit_sentiment(
-    train: Sequence[LabelledReview],
-    encoder: Encoder,
-    label_set: LabelSet,
-    recipe: Recipe,
-    *,
-    folder: Path | None = None,
-    validation: Sequence[LabelledReview] = (),
-) -> RobertaForSequenceClassification:
-    """A sentiment classifier trained on ``train``; see ``fit``."""
-    return fit("sentiment", train, encoder, label_set, recipe, folder=folder, validation=validation).model
 
 
 def fit(

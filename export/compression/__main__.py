@@ -54,13 +54,13 @@ USUAL_VARIANTS = (
     "magnitude=0.6",
     "vocabulary=1",
     "vocabulary=3",
-    "layers=1+distill=2.5",
-    "layers=2+distill=2.5",
-    "heads=0.2+feed-forward=0.5+distill=2.5",
+    "layers=1+distill=1",
+    "layers=2+distill=1",
+    "heads=0.2+feed-forward=0.5+distill=1",
     "vocabulary=3+int8",
-    "layers=1+distill=2.5+vocabulary=3+int8",
-    "layers=2+distill=2.5+vocabulary=3+int8",
-    "heads=0.2+feed-forward=0.5+distill=2.5+vocabulary=3+int8",
+    "layers=1+distill=1+vocabulary=3+int8",
+    "layers=2+distill=1+vocabulary=3+int8",
+    "heads=0.2+feed-forward=0.5+distill=1+vocabulary=3+int8",
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from client.errors import InvalidInputError
+from training.checks import check_reviews
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.examples import merge_sources, split_reviews
 
@@ -34,7 +35,8 @@ class Reviews:
         Raises:
             InvalidInputError: a file cannot be read, or a split is empty.
         """
-        splits = split_reviews(merge_sources(review for file in files for review in read_labelled(file, label_set)))
+        checked = check_reviews((review for file in files for review in read_labelled(file, label_set)), label_set)
+        splits = split_reviews(merge_sources(checked.kept))
         graded = {name: [review for review in splits[name] if review.graded] for name in ("validation", "test")}
         if empty := [name for name, part in {"train": splits["train"], **graded}.items() if not part]:
             raise InvalidInputError(

@@ -1,6 +1,6 @@
 """Variants: what is done to the two checkpoints, written as steps joined by ``+``.
 
-    layers=1+distill=2.5+vocabulary=3+int8
+    layers=1+distill=1+vocabulary=3+int8
 
 Steps change the checkpoints from left to right; a precision, where there is one, stands last.
 """

@@ -28,7 +28,7 @@ from training.finetune import load_reviews
 from training.held_out import calibration_reviews
 from training.metrics import multi_label_table
 from training.review_trainer import disk_errors
-from training.trainer import Recipe, fit_keyword, predict_keyword, scratch_encoder
+from training.trainer import Recipe, fit, predict_keyword, scratch_encoder
 
 log = logging.getLogger("audit")
 
@@ -168,7 +168,7 @@ def trained_f1(
         stored: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
         return stored
     encoder = scratch_encoder(recipe, label_set, folder / "tokenizer")
-    model = fit_keyword(train, encoder, label_set, recipe, folder=scratch)
+    model = fit("keyword", train, encoder, label_set, recipe, folder=scratch).model
     logits, targets, known = predict_keyword(model, held_out, encoder, label_set)
     columns = [k for k in range(len(label_set.keywords)) if known[:, k].all()]
     table = multi_label_table(targets[:, columns], logits[:, columns] > 0, [label_set.keywords[k] for k in columns])

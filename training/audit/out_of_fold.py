@@ -24,7 +24,7 @@ from client.errors import InvalidInputError, InvalidReviewError
 from training.corpus import text_key
 from training.data import LabelledReview, LabelSet
 from training.review_trainer import disk_errors
-from training.trainer import Recipe, fit_keyword, predict_keyword, scratch_encoder
+from training.trainer import Recipe, fit, predict_keyword, scratch_encoder
 
 log = logging.getLogger("audit")
 
@@ -71,7 +71,7 @@ def out_of_fold(
             train = [reviews[i] for i in np.flatnonzero((places != fold) & usable)]
             log.info("fold %d of %d: training on %d reviews, predicting %d", fold + 1, folds, len(train), len(rows))
             scratch = folder / f"{file.stem}-{print_of_run[:12]}"
-            model = fit_keyword(train, encoder, label_set, recipe, folder=scratch, validation=validation)
+            model = fit("keyword", train, encoder, label_set, recipe, folder=scratch, validation=validation).model
             logits, _, _ = predict_keyword(model, [reviews[i] for i in rows], encoder, label_set)
             stored = expit(logits)
             with disk_errors(folder):

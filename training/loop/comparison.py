@@ -12,6 +12,7 @@ import numpy as np
 
 from client.errors import ArtifactError, InvalidInputError
 from client.served import served_artifact_folder
+from training.checks import check_reviews
 from training.corpus import split_of
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.examples import merge_sources
@@ -56,7 +57,7 @@ def held_out_reviews(files: Sequence[Path], label_set: LabelSet) -> list[Labelle
         raise InvalidInputError(
             f"review {soft.id}: soft labels ('targets') cannot be compared on; give people's labels"
         )
-    merged = merge_sources(reviews)
+    merged = merge_sources(check_reviews(reviews, label_set).kept)
     if len(merged) < FEWEST_REVIEWS:
         raise InvalidInputError(
             f"{', '.join(map(str, files))}: {len(merged)} reviews of the test split (8 % of all) in it; a comparison "

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from client.encoding import Encoder
 from training.data import LabelledReview, LabelSet
-from training.trainer import Recipe, fit_keyword, predict_keyword
+from training.trainer import Recipe, fit, predict_keyword
 
 # Of the probe: chosen on random draws, by the F1 at 0.5 of 200 to 1,600 labels.
 REGULARIZATION = 3.0
@@ -122,7 +122,7 @@ class FineTuned:
     def learn(self, rows: Sequence[int], seed: int) -> Learned:
         world, labels = self._world, self._world.label_set
         recipe = replace(self._recipe, seed=seed)
-        model = fit_keyword([world.pool[row] for row in rows], self._encoder, labels, recipe)
+        model = fit("keyword", [world.pool[row] for row in rows], self._encoder, labels, recipe).model
         probs = expit(predict_keyword(model, world.pool, self._encoder, labels)[0])
         logits, targets, _ = predict_keyword(model, world.held_out, self._encoder, labels)
         unknown = np.zeros((len(world.pool), len(labels.all_labels), len(labels.sentiments)), np.float32)

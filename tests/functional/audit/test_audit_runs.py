@@ -16,7 +16,7 @@ from training.audit.decisions import read_decisions
 from training.corpus import split_of
 from training.data import LabelSet, read_labelled
 from training.finetune import DEFAULT_LABEL_SET
-from training.trainer import fit_keyword
+from training.trainer import fit
 
 FASHION = LabelSet.load(DEFAULT_LABEL_SET)
 
@@ -84,9 +84,9 @@ def test_an_interrupted_audit_goes_on_with_its_fold(
         trained.append(len(trained))
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return fit_keyword(*args, **kwargs)
+        return fit(*args, **kwargs)
 
-    monkeypatch.setattr("training.audit.out_of_fold.fit_keyword", counted)
+    monkeypatch.setattr("training.audit.out_of_fold.fit", counted)
     line = arguments(right, backbone, tmp_path, "--epochs", "2")
     with pytest.raises(KeyboardInterrupt):
         command.main(line)
