@@ -18,8 +18,12 @@ $(VENV)/.demo: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: --no-binary=reviewlens -e '.[embedded]'
 	@touch $@
 
+$(VENV)/.serve: pyproject.toml $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: --no-binary=reviewlens -e '.[embedded,server]'
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: --no-binary=reviewlens -e '.[embedded,parquet,train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: --no-binary=reviewlens -e '.[embedded,server,parquet,train,dev]'
 	@touch $@
 
 .PHONY: demo
@@ -27,7 +31,11 @@ demo: $(VENV)/.demo ## Analyze the sample reviews on an embedded Triton (needs n
 	$(BIN)/python client/analyze.py --input samples/reviews.txt --color always
 
 .PHONY: serve
-serve: $(VENV)/.demo ## Serve model_repository on 127.0.0.1:8001 (gRPC) until Ctrl-C
+serve: $(VENV)/.serve ## Start Triton and the gRPC front door (127.0.0.1:8500, metrics :9500) until Ctrl-C
+	$(BIN)/python -m server.front_door --logging.format text
+
+.PHONY: triton
+triton: $(VENV)/.demo ## Serve model_repository with Triton alone on 127.0.0.1:8001 until Ctrl-C
 	$(BIN)/python -m server.serve --model-repository model_repository
 
 .PHONY: test

@@ -25,7 +25,7 @@ from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
 from client.analyzer import ReviewAnalyzer
 from client.artifact import Artifact
-from client.options import AnalysisOptions
+from client.options import AnalysisOptions, BatchingOptions
 from client.served import served_artifact_folder
 from server.embedded import EmbeddedTriton
 
@@ -35,15 +35,15 @@ Run = Callable[[list[str]], Awaitable[list[ReviewAnalysis]]]
 
 async def measure(url: str, artifact: Artifact, texts: list[str], rounds: int) -> dict[str, tuple[float, float]]:
     """Best reviews a second of each way, and the share of top highlights that equal those of ``exact``."""
-    plain = AnalysisOptions(deadline_s=120)
+    exact, batching = AnalysisOptions(), BatchingOptions(request_timeout_s=120)
     options = {
-        "one call a mask": replace(plain, max_rows=1, concurrency=1),
-        "one batch a review": replace(plain, concurrency=1),
-        "exact": plain,
-        "fast": replace(plain, highlight="fast"),
-        "off": replace(plain, highlight="off"),
+        "one call a mask": (exact, replace(batching, max_rows=1, concurrency=1)),
+        "one batch a review": (exact, replace(batching, concurrency=1)),
+        "exact": (exact, batching),
+        "fast": (AnalysisOptions(highlight="fast"), batching),
+        "off": (AnalysisOptions(highlight="off"), batching),
     }
-    analyzers = {name: await ReviewAnalyzer.connect(url, artifact, option) for name, option in options.items()}
+    analyzers = {name: await ReviewAnalyzer.connect(url, artifact, *option) for name, option in options.items()}
     best = dict.fromkeys(options, 0.0)
     tops: dict[str, dict[tuple[int, str], int]] = {}
     for _ in range(rounds):
@@ -62,9 +62,9 @@ async def measure(url: str, artifact: Artifact, texts: list[str], rounds: int) -
             }
     for analyzer in analyzers.values():
         await analyzer.close()
-    exact = tops["exact"]
+    expected = tops["exact"]
     agreement = {
-        name: sum(top.get(pair) == start for pair, start in exact.items()) / max(1, len(exact))
+        name: sum(top.get(pair) == start for pair, start in expected.items()) / max(1, len(expected))
         for name, top in tops.items()
     }
     return {name: (best[name], agreement[name]) for name in options}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs perf_analyzer against a Triton that serves model_repository (start one with `make serve`).
+# Runs perf_analyzer against a Triton that serves model_repository (start one with `make triton`).
 #
 #   bash benchmarks/perf_analyzer.sh [perf_analyzer options]
 #

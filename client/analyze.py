@@ -129,7 +129,7 @@ def _server(arguments: Arguments) -> Iterator[str]:
 async def _analyze(arguments: Arguments, rows: Iterator[InputRow], url: str, artifact: Artifact, out: TextIO) -> int:
     """Analyze everything and return how many reviews failed."""
     failed = done = 0
-    async with await ReviewAnalyzer.connect(url, artifact, arguments.options) as analyzer:
+    async with await ReviewAnalyzer.connect(url, artifact, arguments.options, arguments.batching) as analyzer:
         with _writing(arguments.output, out):
             renderer = RENDERERS[arguments.format](out, _wants_color(arguments.color, out))
         with ProgressReport(live=not out.isatty()) as report:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from client.options import AnalysisOptions, HighlightMode
+from client.options import AnalysisOptions, BatchingOptions, HighlightMode
 from client.readers import FORMATS
 from client.rendering import RENDERERS
 
@@ -52,6 +52,7 @@ class Arguments:
     url: str | None
     model_repository: Path
     options: AnalysisOptions
+    batching: BatchingOptions
 
 
 def parse_arguments(arguments: list[str] | None = None) -> Arguments:
@@ -73,17 +74,13 @@ def parse_arguments(arguments: list[str] | None = None) -> Arguments:
         color=values.color,
         url=values.url,
         model_repository=values.model_repository,
-        options=AnalysisOptions(
-            highlight=values.highlight,
-            token_budget=values.token_budget,
-            deadline_s=values.deadline,
-            max_characters=values.max_characters,
-        ),
+        options=AnalysisOptions(highlight=values.highlight, max_characters=values.max_characters),
+        batching=BatchingOptions(token_budget=values.token_budget, request_timeout_s=values.deadline),
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = AnalysisOptions()
+    defaults, batching = AnalysisOptions(), BatchingOptions()
     parser = argparse.ArgumentParser(
         description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -131,14 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--deadline",
         type=_seconds,
-        default=defaults.deadline_s,
+        default=batching.request_timeout_s,
         metavar="SECONDS",
         help="for each request, retries included (default: %(default)g)",
     )
     server.add_argument(
         "--token-budget",
         type=_count,
-        default=defaults.token_budget,
+        default=batching.token_budget,
         metavar="N",
         help="tokens in one request: more is faster on a GPU and takes more memory (default: %(default)s)",
     )

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,13 +82,18 @@ def padded(
     rows_input_ids: Sequence[Sequence[int]], batch: Batch, pad_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """``input_ids`` and ``attention_mask`` of a batch, both INT64 ``[rows, length]``, padded on the right."""
-    input_ids = np.full((len(batch.rows), batch.length), pad_id, dtype=np.int64)
-    attention_mask = np.zeros_like(input_ids)
-    for target, row in enumerate(batch.rows):
-        ids = rows_input_ids[row]
-        input_ids[target, : len(ids)] = ids
-        attention_mask[target, : len(ids)] = 1
-    return input_ids, attention_mask
+    return pad_rows([rows_input_ids[row] for row in batch.rows], batch.length, pad_id)
+
+
+def pad_rows(
+    rows_input_ids: Sequence[Sequence[int]], length: int, pad_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``input_ids`` and ``attention_mask`` of all the rows, both INT64 ``[rows, length]``, padded on the right."""
+    lengths = np.fromiter(map(len, rows_input_ids), np.int64, len(rows_input_ids))
+    attended = np.arange(length) < lengths[:, None]
+    input_ids = np.full(attended.shape, pad_id, dtype=np.int64)
+    input_ids[attended] = np.fromiter(chain.from_iterable(rows_input_ids), np.int64, int(lengths.sum()))
+    return input_ids, attended.astype(np.int64)
 
 
 def padding_share(lengths: Sequence[int], batches: Sequence[Batch]) -> float:

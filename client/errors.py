@@ -45,6 +45,16 @@ class DeadlineExceededError(ReviewLensError):
     code = "DEADLINE_EXCEEDED"
 
 
+class OverloadedError(ReviewLensError):
+    """Too much is waiting already; ``retry_after_s`` is when there should be room, in seconds from now."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class InferenceError(ReviewLensError):
     """Triton answered with an error, or with tensors of the wrong name, shape or value."""
 

@@ -1,68 +1,100 @@
-"""Inference of a chunk: unmasked rows first, then the masks of reviews that have a keyword, all in shared batches."""
+"""Inference of a chunk: unmasked rows first, then the masks of reviews that have a keyword, all through the batcher."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.batching import Batch, buckets_up_to, pack, padded
+from client.artifact import Labels
 from client.chunks import ReviewPlan
 from client.encoding import Encoder
 from client.errors import ReviewLensError
 from client.highlights import combine_windows, pick_highlights, words_to_refine
-from client.masking import Row, deduplicate, plan_masks, plan_segments
+from client.masking import Row, plan_masks, plan_segments
+from client.model_times import ModelTimes
 from client.options import AnalysisOptions
 from client.results import Findings
-from client.transport import TritonTransport
+from client.row_batcher import RowBatcher
+from client.row_requests import Answers, Arrays, Caller
+from client.timings import Timings
 from client.windows import choose_sentiment, merge_keyword_probs
 
-# The sentiment model reads a review once for each of its keywords and once more: an analysis takes several times the
-# memory and time that its tokens take in the keyword classifier, so its batches are that much smaller.
-ANALYSIS_SHARE = 0.25
-
-Arrays = tuple[NDArray[np.float32], ...]
-Infer = Callable[[NDArray[np.int64], NDArray[np.int64]], Awaitable[Arrays]]
+Stacked = dict[int, tuple[list[Row], Arrays]]
 
 
 class ChunkInference:
-    """One chunk's requests. A failed batch fails the reviews with a row in it, in ``failures``, and no others."""
+    """One chunk's requests, for one caller.
+
+    A failed batch fails the reviews with a row in it, in ``failures``, and no others. ``timings`` is where the time
+    went; planning masks counts as tokenization.
+    """
 
     def __init__(
         self,
-        transport: TritonTransport,
+        batcher: RowBatcher,
         encoder: Encoder,
+        labels: Labels,
+        model_times: ModelTimes,
         options: AnalysisOptions,
-        in_flight: asyncio.Semaphore,
-        deadline: float,
-        count_rows: Callable[[int], None],
+        caller: Caller,
     ) -> None:
-        """``in_flight`` is shared by all chunks, ``count_rows`` is told the rows of each finished batch."""
         self.failures: dict[int, ReviewLensError] = {}
-        self._transport = transport
+        self.timings = Timings()
+        self._batcher = batcher
         self._encoder = encoder
+        self._model_times = model_times
         self._options = options
-        self._in_flight = in_flight
-        self._deadline = deadline
-        self._count_rows = count_rows
+        self._caller = caller
+        wanted = options.keywords or labels.all_labels
+        self._wanted = np.array([label in wanted for label in labels.all_labels])
+        thresholds = [options.thresholds.get(*pair) for pair in zip(labels.keywords, labels.thresholds, strict=True)]
+        self._thresholds = np.array(thresholds, np.float32)
 
     async def findings(self, plans: Mapping[int, ReviewPlan]) -> dict[int, Findings]:
-        """What was found in each text; texts of ``failures`` are missing."""
+        """What was found in each text, of what is wanted; texts of ``failures`` are missing."""
         rows = [row for plan in plans.values() for row in plan.rows]
-        answers = await self._infer_reviews(rows, self._analysis, ANALYSIS_SHARE)
+        answers = await (self._analyze_in_steps(rows) if self._options.thresholds else self._analyze(rows))
         findings: dict[int, Findings] = {}
         unmasked: dict[int, NDArray[np.float32]] = {}
         for number, (its_rows, (keyword_probs, sentiment_probs)) in answers.items():
             tokens = np.array([len(row.input_ids) for row in its_rows])
-            sentiments = choose_sentiment(keyword_probs, sentiment_probs, tokens)
+            sentiments = choose_sentiment(keyword_probs, sentiment_probs, tokens) * self._wanted[:, None]
             findings[number] = Findings(merge_keyword_probs(keyword_probs), sentiments)
             if findings[number].predicted:
                 unmasked[number] = keyword_probs
-        if self._options.highlight != "off":
+        if self._options.highlight != "off" and unmasked:
             await self._add_highlights(plans, unmasked, findings)
         return {number: found for number, found in findings.items() if number not in self.failures}
+
+    async def _analyze(self, rows: Sequence[Row]) -> Stacked:
+        """``keyword_probs`` [N,K] and ``sentiment_probs`` [N,K+1,S] of each review, a window each."""
+        answers = await self._batcher.infer("analysis", [row.input_ids for row in rows], self._caller)
+        share = await self._model_times.keyword_share(self._caller.deadline)
+        keyword_s, sentiment_s = answers.compute_s * share, answers.compute_s * (1 - share)
+        self.timings += Timings(queue_s=answers.queue_s, keyword_s=keyword_s, sentiment_s=sentiment_s)
+        return self._by_review(rows, answers)
+
+    async def _analyze_in_steps(self, rows: Sequence[Row]) -> Stacked:
+        """The same with the caller's thresholds: the sentiment model is told what they predict.
+
+        It asks for a keyword whose probability is over the model's own threshold, as 1 is and 0 is not.
+        """
+        answers = await self._batcher.infer("keywords", [row.input_ids for row in rows], self._caller)
+        self.timings += Timings(queue_s=answers.queue_s, keyword_s=answers.compute_s)
+        found = self._by_review(rows, answers)
+        asked = {
+            number: ((keyword_probs >= self._thresholds) & self._wanted[:-1]).astype(np.float32)
+            for number, (_, (keyword_probs,)) in found.items()
+        }
+        rows = [row for its_rows, _ in found.values() for row in its_rows]
+        keyword_probs = [row_asked for number in found for row_asked in asked[number]]
+        answers = await self._batcher.infer("sentiment", [row.input_ids for row in rows], self._caller, keyword_probs)
+        self.timings += Timings(queue_s=answers.queue_s, sentiment_s=answers.compute_s)
+        sentiments = self._by_review(rows, answers)
+        return {number: (its_rows, found[number][1] + outputs) for number, (its_rows, outputs) in sentiments.items()}
 
     async def _add_highlights(
         self,
@@ -72,12 +104,11 @@ class ChunkInference:
     ) -> None:
         """Fill in the highlights of the texts that have a predicted keyword: those of ``unmasked`` ([N,K] each)."""
         plan_first = plan_segments if self._options.highlight == "fast" else plan_masks
-        first_rows = [
+        answers = await self._infer_masks(
             row
             for number in unmasked
             for row in plan_first(number, plans[number].encoded, plans[number].windows, self._encoder)
-        ]
-        answers = await self._infer_reviews(first_rows, self._keywords)
+        )
         if self._options.highlight == "fast":
             answers = await self._refine(plans, unmasked, findings, answers)
         for number, (rows, (probabilities,)) in answers.items():
@@ -92,8 +123,8 @@ class ChunkInference:
         plans: Mapping[int, ReviewPlan],
         unmasked: Mapping[int, NDArray[np.float32]],
         findings: Mapping[int, Findings],
-        segments: Mapping[int, tuple[list[Row], Arrays]],
-    ) -> dict[int, tuple[list[Row], Arrays]]:
+        segments: Stacked,
+    ) -> Stacked:
         """The answers to ``segments`` and to the single words of the best of them, together."""
         word_rows: list[Row] = []
         for number, (rows, (probabilities,)) in segments.items():
@@ -102,18 +133,25 @@ class ChunkInference:
             plan = plans[number]
             word_rows += plan_masks(number, plan.encoded, plan.windows, self._encoder, words)
         refined = dict(segments)
-        for number, (rows, (probabilities,)) in (await self._infer_reviews(word_rows, self._keywords)).items():
+        for number, (rows, (probabilities,)) in (await self._infer_masks(word_rows)).items():
             segment_rows, (segment_probabilities,) = segments[number]
             refined[number] = (segment_rows + rows, (np.concatenate([segment_probabilities, probabilities]),))
         return refined
 
-    async def _infer_reviews(
-        self, rows: Sequence[Row], infer: Infer, share: float = 1.0
-    ) -> dict[int, tuple[list[Row], Arrays]]:
+    async def _infer_masks(self, planned: Iterable[Row]) -> Stacked:
+        """``keyword_probs`` [M,K] of each review's masked rows."""
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        rows = list(planned)
+        planning_s = clock() - start
+        answers = await self._batcher.infer("keywords", [row.input_ids for row in rows], self._caller)
+        self.timings += Timings(planning_s, answers.queue_s, highlight_s=answers.compute_s)
+        return self._by_review(rows, answers)
+
+    def _by_review(self, rows: Sequence[Row], answers: Answers) -> Stacked:
         """Each review's rows, and each output of them stacked; reviews with a failed row go to ``failures`` instead."""
-        outputs = await self._infer_rows(rows, infer, share)
         grouped: dict[int, tuple[list[Row], list[Arrays]]] = {}
-        for row, output in zip(rows, outputs, strict=True):
+        for row, output in zip(rows, answers.rows, strict=True):
             if isinstance(output, ReviewLensError):
                 self.failures[row.review] = output
             else:
@@ -125,40 +163,3 @@ class ChunkInference:
             for number, (its_rows, its_outputs) in grouped.items()
             if number not in self.failures
         }
-
-    async def _infer_rows(self, rows: Sequence[Row], infer: Infer, share: float) -> list[Arrays | ReviewLensError]:
-        """Every row's outputs or its batch's error, in order. Identical rows are computed once.
-
-        ``share`` is the part of the token budget that a batch may take.
-        """
-        unique, position = deduplicate(rows)
-        input_ids = [row.input_ids for row in unique]
-        batches = pack(
-            [len(ids) for ids in input_ids],
-            token_budget=max(1, int(self._options.token_budget * share)),
-            max_rows=min(self._options.max_rows, self._transport.max_rows),
-            buckets=buckets_up_to(self._encoder.max_length),
-        )
-        answers: dict[int, Arrays | ReviewLensError] = {}
-
-        async def compute(batch: Batch) -> None:
-            # Batches are padded only when their turn comes: most of a chunk's memory would be padding otherwise.
-            async with self._in_flight:
-                try:
-                    outputs = await infer(*padded(input_ids, batch, self._encoder.pad_id))
-                except ReviewLensError as error:
-                    answers.update(dict.fromkeys(batch.rows, error))
-                    return
-            answers.update(zip(batch.rows, zip(*outputs, strict=True), strict=True))
-            self._count_rows(len(batch.rows))
-
-        async with asyncio.TaskGroup() as group:
-            for batch in batches:
-                group.create_task(compute(batch))
-        return [answers[number] for number in position]
-
-    async def _analysis(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Arrays:
-        return await self._transport.infer_analysis(input_ids, attention_mask, self._deadline)
-
-    async def _keywords(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Arrays:
-        return (await self._transport.infer_keywords(input_ids, attention_mask, self._deadline),)

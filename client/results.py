@@ -58,8 +58,8 @@ def failed_analysis(row: ReviewInput | InvalidRow, error: ReviewLensError, model
 class Findings:
     """What the model found in a text.
 
-    ``keyword_probs`` FP32 [K], ``sentiment_probs`` FP32 [K+1,S] with the overall label last and zeros for keywords
-    that are not predicted, ``highlights`` by keyword column.
+    ``keyword_probs`` FP32 [K], ``sentiment_probs`` FP32 [K+1,S] with the overall label last and zeros for labels
+    that are not predicted or not wanted, ``highlights`` by keyword column.
     """
 
     keyword_probs: NDArray[np.float32]
@@ -68,17 +68,18 @@ class Findings:
 
     @cached_property
     def predicted(self) -> list[int]:
-        """Columns of the predicted keywords: those that the model asked a sentiment for. The threshold is its own."""
+        """Columns of the predicted keywords: those that the model gave a sentiment for, by a threshold of its own."""
         columns: list[int] = self.sentiment_probs[:-1].any(axis=1).nonzero()[0].tolist()
         return columns
 
 
 def finished_analysis(row: ReviewInput, findings: Findings, labels: Labels, model_version: str) -> ReviewAnalysis:
-    """The result of an analyzed review: keywords by falling probability, the overall label last."""
+    """The result of an analyzed review: keywords by falling probability, the overall label, if it is wanted, last."""
     keyword_probs = [*findings.keyword_probs.tolist(), 1.0]
     by_probability = sorted(findings.predicted, key=lambda keyword: -keyword_probs[keyword])
     analysis = ReviewAnalysis(id=_valid(row.id), text=row.text, model_version=model_version)
-    for number in [*by_probability, len(labels.keywords)]:
+    overall = [len(labels.keywords)] if findings.sentiment_probs[-1].any() else []
+    for number in by_probability + overall:
         sentiment = int(findings.sentiment_probs[number].argmax())
         analysis.keywords.add(
             keyword=labels.all_labels[number],

@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from client.artifact import Artifact
 from client.errors import (
@@ -26,9 +26,13 @@ from client.errors import (
 
 ENSEMBLE = "review_analysis"
 KEYWORD_CLASSIFIER = "keyword_classifier"
+SENTIMENT_CLASSIFIER = "sentiment_classifier"
 CONNECT_TIMEOUT_S = 10.0
 ATTEMPTS = 5
 FIRST_PAUSE_S = 0.1
+# A connection on which nothing has arrived for so long while a request waits is tried with a ping, and left if that is
+# not answered in time: the other end may be gone without having said so.
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_000, 5_000
 
 _CHANNEL_ARGUMENTS = [
     ("grpc.max_send_message_length", -1),
@@ -38,6 +42,7 @@ _CHANNEL_ARGUMENTS = [
     ("grpc.max_reconnect_backoff_ms", 2000),
     # Triton is private: a proxy from the environment must never see reviews, nor break loopback.
     ("grpc.enable_http_proxy", 0),
+    ("grpc.http2.max_pings_without_data", 0),
 ]
 
 
@@ -63,10 +68,13 @@ class TritonTransport:
         self.max_rows = 0
         self._artifact = artifact
         self._keyword_count = len(artifact.labels.keywords)
-        self._sentiment_count = len(artifact.labels.sentiments)
+        # Of the outputs, behind the batch dimension.
+        self._keywords: tuple[int, ...] = (self._keyword_count,)
+        self._sentiments: tuple[int, ...] = (self._keyword_count + 1, len(artifact.labels.sentiments))
         self._request_timeout_s = request_timeout_s
         self._reachable = True
-        self._client = InferenceServerClient(url, channel_args=_CHANNEL_ARGUMENTS)
+        keepalive = [("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS)]
+        self._client = InferenceServerClient(url, channel_args=[*_CHANNEL_ARGUMENTS, *keepalive])
 
     @classmethod
     async def connect(cls, url: str, artifact: Artifact, *, request_timeout_s: float = 30.0) -> Self:
@@ -90,52 +98,89 @@ class TritonTransport:
         await self._client.close()
 
     async def infer_keywords(
-        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], deadline: float = math.inf
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        deadline: float = math.inf,
+        metadata: Mapping[str, str] | None = None,
     ) -> NDArray[np.float32]:
-        """Keyword probabilities [B,K] of token rows [B,L]. ``deadline`` is a time of the event loop's clock."""
-        (keyword_probs,) = await self._infer(
-            KEYWORD_CLASSIFIER, input_ids, attention_mask, {"keyword_probs": (self._keyword_count,)}, deadline
+        """Keyword probabilities [B,K] of token rows [B,L].
+
+        ``deadline`` is a time of the event loop's clock, ``metadata`` the request's gRPC metadata.
+        """
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        (probs,) = await self._infer(KEYWORD_CLASSIFIER, inputs, {"keyword_probs": self._keywords}, deadline, metadata)
+        return probs
+
+    async def infer_sentiments(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        keyword_probs: NDArray[np.float32],
+        deadline: float = math.inf,
+        metadata: Mapping[str, str] | None = None,
+    ) -> NDArray[np.float32]:
+        """Sentiment probabilities [B,K+1,S] of token rows [B,L], for the keywords that ``keyword_probs`` [B,K] predict.
+
+        The last row of the sentiments is the overall label; rows of keywords that are not predicted are 0.
+        """
+        tokens = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs: dict[str, NDArray[Any]] = {**tokens, "keyword_probs": keyword_probs}
+        (probs,) = await self._infer(
+            SENTIMENT_CLASSIFIER, inputs, {"sentiment_probs": self._sentiments}, deadline, metadata
         )
-        return keyword_probs
+        return probs
 
     async def infer_analysis(
-        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], deadline: float = math.inf
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        deadline: float = math.inf,
+        metadata: Mapping[str, str] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Keyword probabilities [B,K] and sentiment probabilities [B,K+1,S] of token rows [B,L].
-
-        The last row of the sentiments is the overall label; rows of keywords that were not predicted are 0.
-        """
-        shapes: dict[str, tuple[int, ...]] = {
-            "keyword_probs": (self._keyword_count,),
-            "sentiment_probs": (self._keyword_count + 1, self._sentiment_count),
-        }
-        keyword_probs, sentiment_probs = await self._infer(ENSEMBLE, input_ids, attention_mask, shapes, deadline)
+        """Both in one request: keyword probabilities [B,K] and the sentiment probabilities [B,K+1,S] that they ask."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        shapes = {"keyword_probs": self._keywords, "sentiment_probs": self._sentiments}
+        keyword_probs, sentiment_probs = await self._infer(ENSEMBLE, inputs, shapes, deadline, metadata)
         return keyword_probs, sentiment_probs
+
+    async def compute_seconds(self, model: str, deadline: float) -> tuple[float, int]:
+        """Seconds that Triton has spent in the model's graph since it was loaded, and the rows computed in them.
+
+        Raises:
+            ServerUnavailableError, DeadlineExceededError, InferenceError: Triton does not tell.
+        """
+        answer = await self._call(
+            self._client.get_inference_statistics, deadline, model_name=model, model_version=self.version
+        )
+        (statistics,) = answer.model_stats
+        return statistics.inference_stats.compute_infer.ns / 1e9, statistics.inference_count
 
     async def _infer(
         self,
         model: str,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        shapes: dict[str, tuple[int, ...]],
+        inputs: Mapping[str, NDArray[Any]],
+        shapes: Mapping[str, tuple[int, ...]],
         deadline: float,
+        metadata: Mapping[str, str] | None,
     ) -> list[NDArray[np.float32]]:
         """One request. ``shapes`` names the outputs with their shape behind the batch dimension."""
-        inputs = []
-        for name, values in (("input_ids", input_ids), ("attention_mask", attention_mask)):
-            inputs.append(InferInput(name, list(values.shape), "INT64").set_data_from_numpy(values))
-        outputs = [InferRequestedOutput(name) for name in shapes]
-
+        sent = [
+            InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype)).set_data_from_numpy(values)
+            for name, values in inputs.items()
+        ]
         own_deadline = asyncio.get_running_loop().time() + self._request_timeout_s
         result = await self._call(
             self._client.infer,
             min(deadline, own_deadline),
             model_name=model,
-            inputs=inputs,
+            inputs=sent,
             model_version=self.version,
-            outputs=outputs,
+            outputs=[InferRequestedOutput(name) for name in shapes],
+            headers=metadata,
         )
-        return [_checked_output(result, model, name, (len(input_ids), *shape)) for name, shape in shapes.items()]
+        rows = len(inputs["input_ids"])
+        return [_checked_output(result, model, name, (rows, *shape)) for name, shape in shapes.items()]
 
     async def _call(self, method: Callable[..., Awaitable[Any]], deadline: float, **arguments: Any) -> Any:
         """Call a method of the Triton client, again while the server is unavailable, until ``deadline``."""
@@ -162,6 +207,11 @@ class TritonTransport:
                         f"no Triton answers at {self.url} ({error.message()}); is it running, and is the address right?"
                     ) from None
                 await asyncio.sleep(pause)
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise
+                # Not this task was cancelled, but the request: that is how the channel's end shows.
+                raise ServerUnavailableError(f"the connection to Triton at {self.url} was closed") from None
             else:
                 self._reachable = True
                 return answer
@@ -216,10 +266,10 @@ class TritonTransport:
 
 
 def _checked_output(result: InferResult, model: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An output tensor of probabilities.
+    """An output tensor; its values are not checked (``row_answers`` does that).
 
     Raises:
-        InferenceError: it is missing, of another type or shape, or holds values that are no probabilities.
+        InferenceError: it is missing, or of another type or shape.
     """
     try:
         values = result.as_numpy(name)
@@ -229,10 +279,5 @@ def _checked_output(result: InferResult, model: str, name: str, shape: tuple[int
         raise InferenceError(f"{model}: {name}: missing in the answer; export the model again")
     if values.dtype != np.float32 or values.shape != shape:
         raise InferenceError(f"{model}: {name}: {values.dtype} {values.shape}, expected float32 {shape}")
-    # Written so that NaN fails it too.
-    if not np.all((values >= 0) & (values <= 1)):
-        raise InferenceError(
-            f"{model}: {name}: holds values outside [0, 1]; the model's weights or precision are broken"
-        )
-    probabilities: NDArray[np.float32] = values
-    return probabilities
+    tensor: NDArray[np.float32] = values
+    return tensor

@@ -7,6 +7,7 @@ only and has no HTTP endpoint; production runs NVIDIA's current image on the sam
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -28,6 +29,9 @@ from server.wheel import TritonWheel
 
 LOOPBACK = "127.0.0.1"
 PORT_ATTEMPTS = 4
+# Nobody needs these, so nobody knows the key. The Python backend's shared memory is what CVE-2025-23319, 23320 and
+# 23334 are reached through: without the protocol no client can register a region.
+RESTRICTED_PROTOCOLS = "shared-memory,trace,logging"
 LOG_LINES_KEPT = 5000
 LOG_LINES_SHOWN = 12
 LOG_LINE_LENGTH = 240
@@ -48,6 +52,8 @@ class EmbeddedTriton:
         threads: onnxruntime threads per model instance; None leaves it to the models' configuration.
         grpc_port: port on 127.0.0.1; 0 takes a free one.
         metrics_port: port of the Prometheus metrics on 127.0.0.1; 0 takes a free one.
+        trace_url: OTLP over HTTP collector, as http://127.0.0.1:4318/v1/traces, for spans of the requests that carry a
+            `traceparent`; None records none.
         drain_s: how long `stop` lets running requests finish, in seconds; 0 does not wait.
         on_log: called with each line of Triton's log, without its newline, on a thread of its own.
     """
@@ -61,6 +67,7 @@ class EmbeddedTriton:
         threads: int | None = None,
         grpc_port: int = 0,
         metrics_port: int = 0,
+        trace_url: str | None = None,
         drain_s: float = 0.0,
         on_log: Callable[[str], None] | None = None,
     ) -> None:
@@ -69,6 +76,7 @@ class EmbeddedTriton:
         self._log_verbose = log_verbose
         self._threads = threads
         self._ports = (grpc_port, metrics_port)
+        self._trace_url = trace_url
         self._drain_s = drain_s
         self._on_log = on_log
         self._log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
@@ -179,6 +187,7 @@ class EmbeddedTriton:
             "allow-vertex-ai": "false",
             "grpc-address": LOOPBACK,
             "grpc-port": grpc_port,
+            "grpc-restricted-protocol": f"{RESTRICTED_PROTOCOLS}:admin-key={secrets.token_hex(16)}",
             "metrics-address": LOOPBACK,
             "metrics-port": metrics_port,
             "allow-gpu-metrics": "false",
@@ -193,6 +202,7 @@ class EmbeddedTriton:
                 str(wheel.binary),
                 "--disable-auto-complete-config",
                 *(f"--{name}={value}" for name, value in options.items()),
+                *(f"--trace-config={setting}" for setting in self._trace_settings()),
             ],
             files={name: str(path) for name, path in wheel.backend_files.items()},
             # A killed server would leave this folder behind. Relative to the working folder it goes with the copies.
@@ -213,6 +223,20 @@ class EmbeddedTriton:
         )
         self._pump = threading.Thread(target=self._read_log, args=[self._process], name="triton-log", daemon=True)
         self._pump.start()
+
+    def _trace_settings(self) -> list[str]:
+        """Values of `--trace-config`."""
+        if self._trace_url is None:
+            return []
+        # Rate 0 starts no trace by itself: only those of callers go on here.
+        return [
+            "mode=opentelemetry",
+            "rate=0",
+            "level=TIMESTAMPS",
+            f"opentelemetry,url={self._trace_url}",
+            "opentelemetry,resource=service.name=triton",
+            "opentelemetry,bsp_schedule_delay=500",  # milliseconds; what is not sent when it stops is lost
+        ]
 
     def _read_log(self, process: subprocess.Popen[str]) -> None:
         """Keep the end of the log and hand it on, so that the server never blocks on a full pipe."""

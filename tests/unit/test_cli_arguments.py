@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from client.arguments import MODEL_REPOSITORY, parse_arguments
-from client.options import AnalysisOptions
+from client.options import AnalysisOptions, BatchingOptions
 
 
 def test_defaults() -> None:
@@ -16,14 +16,15 @@ def test_defaults() -> None:
     assert (arguments.input, arguments.url, arguments.output) == (None, None, None)
     assert arguments.format == "table"
     assert arguments.model_repository == MODEL_REPOSITORY == Path(__file__).parents[2] / "model_repository"
-    assert arguments.options == AnalysisOptions()
+    assert (arguments.options, arguments.batching) == (AnalysisOptions(), BatchingOptions())
 
 
 def test_options_reach_the_analysis() -> None:
     limits = ["--deadline", "2.5", "--token-budget", "512", "--max-characters", "300"]
     arguments = parse_arguments(["--input", "a.csv", "--highlight", "fast", "--url", "[::1]:8001", *limits])
     assert arguments.url == "[::1]:8001"
-    assert arguments.options == AnalysisOptions(highlight="fast", deadline_s=2.5, token_budget=512, max_characters=300)
+    assert arguments.options == AnalysisOptions(highlight="fast", max_characters=300)
+    assert arguments.batching == BatchingOptions(token_budget=512, request_timeout_s=2.5)
 
 
 @pytest.mark.parametrize(

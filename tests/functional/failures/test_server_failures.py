@@ -23,7 +23,7 @@ from client.errors import (
     InferenceError,
     ServerUnavailableError,
 )
-from client.options import AnalysisOptions
+from client.options import AnalysisOptions, BatchingOptions
 from client.results import ReviewInput
 from client.transport import TritonTransport
 from server.embedded import EmbeddedTriton
@@ -136,7 +136,7 @@ async def test_a_server_that_hangs_is_cut_off_at_the_deadline_and_used_again(
     own_triton: EmbeddedTriton, tiny_artifact: Artifact
 ) -> None:
     async with await ReviewAnalyzer.connect(
-        own_triton.grpc_url, tiny_artifact, AnalysisOptions(deadline_s=0.5)
+        own_triton.grpc_url, tiny_artifact, batching=BatchingOptions(request_timeout_s=0.5)
     ) as analyzer:
         _signal_tree(own_triton.pid, signal.SIGSTOP)
         started = time.monotonic()
@@ -160,6 +160,20 @@ async def test_the_callers_deadline_bounds_a_whole_call(own_triton: EmbeddedTrit
     assert waited < 5
 
 
+async def test_the_probe_fails_while_triton_hangs_and_when_it_is_gone(
+    own_triton: EmbeddedTriton, tiny_artifact: Artifact
+) -> None:
+    async with await ReviewAnalyzer.connect(own_triton.grpc_url, tiny_artifact) as analyzer:
+        _signal_tree(own_triton.pid, signal.SIGSTOP)
+        with pytest.raises(DeadlineExceededError):
+            await analyzer.probe(0.2)
+        _signal_tree(own_triton.pid, signal.SIGCONT)
+        await analyzer.probe(10)
+        _signal_tree(own_triton.pid, signal.SIGKILL)
+        with pytest.raises(ServerUnavailableError):
+            await analyzer.probe(0.5)
+
+
 def _signal_tree(pid: int, number: int) -> None:
     """Signal a process and its descendants."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
@@ -170,7 +184,7 @@ def _signal_tree(pid: int, number: int) -> None:
 async def test_triton_killed_between_batches_fails_only_the_reviews_behind(
     own_triton: EmbeddedTriton, tiny_triton: EmbeddedTriton, tiny_artifact: Artifact
 ) -> None:
-    options = AnalysisOptions(highlight="off", token_budget=256, concurrency=1)
+    options, batching = AnalysisOptions(highlight="off"), BatchingOptions(token_budget=256, concurrency=1)
 
     def kill(progress: Progress) -> None:
         if progress.rows > 60 and not killed:
@@ -179,9 +193,9 @@ async def test_triton_killed_between_batches_fails_only_the_reviews_behind(
 
     killed: list[int] = []
     rows = [ReviewInput(text, str(number), number) for number, text in enumerate(TEXTS, 1)]
-    async with await ReviewAnalyzer.connect(own_triton.grpc_url, tiny_artifact, options) as analyzer:
+    async with await ReviewAnalyzer.connect(own_triton.grpc_url, tiny_artifact, options, batching) as analyzer:
         analyses = [analysis async for analysis in analyzer.analyze_stream(rows, progress=kill)]
-    async with await ReviewAnalyzer.connect(tiny_triton.grpc_url, tiny_artifact, options) as analyzer:
+    async with await ReviewAnalyzer.connect(tiny_triton.grpc_url, tiny_artifact, options, batching) as analyzer:
         expected = await analyzer.analyze(rows)
 
     delivered = [(ours, theirs) for ours, theirs in zip(analyses, expected, strict=True) if not ours.HasField("error")]

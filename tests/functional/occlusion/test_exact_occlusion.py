@@ -16,7 +16,7 @@ from client.analyzer import ReviewAnalyzer
 from client.artifact import Artifact, newest_artifact_folder
 from client.encoding import Encoder
 from client.highlights import DROP_STEP
-from client.options import AnalysisOptions
+from client.options import AnalysisOptions, BatchingOptions
 from client.windows import Window, plan_windows
 from server.embedded import CHANNEL_ARGUMENTS, EmbeddedTriton
 from tests.functional.reviews import LONG_REVIEW, REVIEWS
@@ -77,8 +77,8 @@ def references(tiny_triton: EmbeddedTriton, tiny_artifact: Artifact) -> dict[str
 @pytest.fixture
 async def analyses(tiny_triton: EmbeddedTriton, tiny_artifact: Artifact) -> AsyncIterator[list[ReviewAnalysis]]:
     # A small budget, so that the reviews' rows are spread over many batches.
-    options = AnalysisOptions(highlights_per_keyword=EVERY_WORD, token_budget=1024)
-    async with await ReviewAnalyzer.connect(tiny_triton.grpc_url, tiny_artifact, options) as analyzer:
+    options, batching = AnalysisOptions(highlights_per_keyword=EVERY_WORD), BatchingOptions(token_budget=1024)
+    async with await ReviewAnalyzer.connect(tiny_triton.grpc_url, tiny_artifact, options, batching) as analyzer:
         yield await analyzer.analyze(TEXTS)
 
 

@@ -1,0 +1,182 @@
+"""One version of the chain as it is served: its Triton, the connection to it, and the calls that use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from client.analyzer import ReviewAnalyzer
+from client.artifact import Artifact
+from client.errors import ReviewLensError, ServerUnavailableError
+from client.options import AnalysisOptions, BatchingOptions
+from client.row_batcher import BatchObserver, QueueSnapshot
+from client.served import ENSEMBLE
+from server.front_door.rollout.plan import Source
+from server.front_door.settings import Settings
+from server.front_door.triton import OwnTriton, RemoteTriton, Triton
+
+
+def analysis_defaults(settings: Settings) -> AnalysisOptions:
+    """The options of calls that bring none."""
+    return AnalysisOptions(
+        highlight=settings.analysis.highlight,
+        highlights_per_keyword=settings.analysis.highlights_per_keyword,
+        max_characters=settings.limits.max_characters,
+    )
+
+
+def batching_options(settings: Settings) -> BatchingOptions:
+    """How analyzers use Triton."""
+    return BatchingOptions(**settings.batching.model_dump(), max_queued_tokens=settings.limits.max_queued_tokens)
+
+
+class _Connection:
+    """An analyzer and the calls that use it. A retired one is closed when the last of them ends."""
+
+    def __init__(self, analyzer: ReviewAnalyzer, url: str) -> None:
+        self.analyzer = analyzer
+        self.url = url
+        self._calls = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[ReviewAnalyzer]:
+        self._calls += 1
+        self._unused.clear()
+        try:
+            yield self.analyzer
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """Close the analyzer when no call uses it any more, or at once when this is cancelled."""
+        try:
+            await self._unused.wait()
+        finally:
+            await self.analyzer.close()
+
+
+class Deployment:
+    """A version with its Triton, which is started and started again if it is ours.
+
+    ``problem`` is why calls are kept away from it: what a probe or a call failed with, and None after a probe that
+    worked. ``retired`` says that no new call may begin with it.
+    """
+
+    def __init__(self, source: Source, settings: Settings, observer: BatchObserver) -> None:
+        """Nothing runs yet. ``source`` is pinned; ``observer`` is told of every batch.
+
+        Raises:
+            ArtifactError: the repository has no such version, or its files do not agree with one another.
+        """
+        repository, version = source.model_repository, str(source.version)
+        self.source = source
+        self.artifact = Artifact.load(repository / ENSEMBLE / version)
+        self.model_version = self.artifact.labels.model_version or version
+        self.problem: ReviewLensError | None = ServerUnavailableError("not connected yet")
+        self.retired = False
+        self._settings = settings
+        self._observer = observer
+        self.triton: Triton = (
+            RemoteTriton(source.triton_url) if source.triton_url else OwnTriton(repository, int(version))
+        )
+        self._connecting = asyncio.Lock()
+        self._connection: _Connection | None = None
+        self._retiring: dict[_Connection, asyncio.Task[None]] = {}
+
+    async def connect(self) -> None:
+        """Connect with the Triton, which is started first if it is ours; does nothing when that is done.
+
+        Raises:
+            EmbeddedTritonError: the Triton does not start.
+            ServerUnavailableError, ModelMismatchError: see ``ReviewAnalyzer.connect``.
+        """
+        async with self._connecting:
+            self._check_not_retired()
+            url = await self.triton.url()
+            former = self._connection
+            if former is not None and former.url == url:
+                return
+            analyzer = await ReviewAnalyzer.connect(
+                url,
+                self.artifact,
+                analysis_defaults(self._settings),
+                batching_options(self._settings),
+                observer=self._observer,
+            )
+            if self.retired:
+                await analyzer.close()
+                self._check_not_retired()
+            self._connection = _Connection(analyzer, url)
+            if former is not None:
+                self._retire(former)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has been reached; it may have gone since."""
+        return self._connection is not None
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[ReviewAnalyzer]:
+        """The analyzer for one whole call.
+
+        Raises:
+            ServerUnavailableError: it has not been reached yet.
+        """
+        if self._connection is None:
+            raise ServerUnavailableError("no model is ready yet; try again")
+        async with self._connection.use() as analyzer:
+            yield analyzer
+
+    async def probe(self, deadline_s: float) -> None:
+        """A real inference with both models; raises the ReviewLensError that it fails with, which is ``problem``."""
+        try:
+            async with self.use() as analyzer:
+                await analyzer.probe(deadline_s)
+        except ReviewLensError as error:
+            self.problem = error
+            raise
+        self.problem = None
+
+    def failed(self, error: ReviewLensError) -> None:
+        """A call failed with it: where no Triton answered, no more calls are sent there until a probe has worked."""
+        if error.code == ServerUnavailableError.code:
+            self.problem = error
+
+    def snapshot(self) -> QueueSnapshot:
+        """What waits for its Triton now."""
+        return QueueSnapshot(0, 0, 0, 0.0) if self._connection is None else self._connection.analyzer.snapshot()
+
+    async def retire(self) -> None:
+        """Begin no more calls, and close everything when those under way have ended, or this is cancelled."""
+        self.retired = True
+        if self._connection is not None:
+            self._retire(self._connection)
+        try:
+            await asyncio.gather(*self._retiring.values())
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End everything at once: the connections, and the Triton if it is ours."""
+        self.retired = True
+        if self._connection is not None:
+            self._retire(self._connection)
+        retiring = tuple(self._retiring.values())
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        await self.triton.stop()
+
+    def _retire(self, connection: _Connection) -> None:
+        """Have a connection closed when its last call ends."""
+        if connection not in self._retiring:
+            self._retiring[connection] = asyncio.create_task(connection.retire())
+
+    def _check_not_retired(self) -> None:
+        if self.retired:
+            raise ServerUnavailableError(f"{self.model_version} is not served any more")

@@ -1,0 +1,119 @@
+"""The Triton behind the front door: one that somebody else runs, or the embedded one, kept running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from client.errors import EmbeddedTritonError
+from server.embedded import EmbeddedTriton
+
+_log = logging.getLogger(__name__)
+_triton_log = logging.getLogger("triton")
+
+
+class Triton(Protocol):
+    """Where a running Triton is."""
+
+    async def url(self) -> str:
+        """HOST:PORT of the gRPC of a running server.
+
+        Raises:
+            EmbeddedTritonError: it does not start.
+        """
+
+    async def ended(self, within_s: float) -> None:
+        """Return when the server has ended, and after ``within_s`` seconds at the latest."""
+
+    async def stop(self) -> None:
+        """End the server if it is ours."""
+
+
+class RemoteTriton:
+    """A Triton that somebody else runs. Whether it does is found out by calling it."""
+
+    def __init__(self, url: str) -> None:
+        """``url`` is HOST:PORT."""
+        self._url = url
+
+    async def url(self) -> str:
+        """The address; nothing is started."""
+        return self._url
+
+    async def ended(self, within_s: float) -> None:
+        """Sleep: nobody tells when it ends."""
+        await asyncio.sleep(within_s)
+
+    async def stop(self) -> None:
+        """Leave it alone."""
+
+
+class OwnTriton:
+    """The embedded Triton; ``url`` starts it, and starts it again once it has ended."""
+
+    def __init__(self, repository: Path, trace_url: str) -> None:
+        """``repository`` is the folder of the models; spans go to ``trace_url`` unless it is empty."""
+        self._repository = repository
+        self._trace_url = trace_url or None
+        self._triton: EmbeddedTriton | None = None
+        self._end = asyncio.Event()
+        self._stopped = False
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server's supervisor; raises EmbeddedTritonError when it does not run."""
+        if self._triton is None:
+            raise EmbeddedTritonError("the embedded Triton has not been started")
+        return self._triton.pid
+
+    async def url(self) -> str:
+        """Start the server unless it runs."""
+        if self._triton is None or self._end.is_set():
+            self._end = asyncio.Event()
+            self._triton = EmbeddedTriton(self._repository, trace_url=self._trace_url, on_log=_log_line)
+            try:
+                await asyncio.to_thread(self._triton.start)
+            except BaseException:
+                self._end.set()
+                raise
+            arguments = [self._triton, self._triton.pid, self._end, asyncio.get_running_loop()]
+            watch = threading.Thread(target=self._watch, args=arguments, name="triton-watch", daemon=True)
+            watch.start()
+        return self._triton.grpc_url
+
+    async def ended(self, within_s: float) -> None:
+        """Wait for the end."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._end.wait(), within_s)
+
+    async def stop(self) -> None:
+        """End the server, also one that is starting."""
+        self._stopped = True
+        if self._triton is not None:
+            await asyncio.to_thread(self._triton.stop)
+
+    def _watch(self, triton: EmbeddedTriton, pid: int, end: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        # Left to be reaped: what comes below waits for all processes of the server, and one of them may hang.
+        with contextlib.suppress(ChildProcessError):  # it is reaped already
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(end.set)
+        if self._stopped:
+            return
+        try:
+            triton.wait()
+        except EmbeddedTritonError as error:
+            _log.error("%s", error)
+
+
+def _log_line(line: str) -> None:
+    """Log a line of Triton's log: informative ones, which begin with I, and tables for debugging only."""
+    if line.startswith(("W", "E")):
+        _triton_log.info(line)
+    else:
+        _triton_log.debug(line)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from client.admission import LONGEST_RETRY_S, UNKNOWN_RETRY_S, TokenAdmission, TokenEstimate
+from client.encoding import Encoder
+from client.errors import OverloadedError
+from client.options import AnalysisOptions
+from client.token_rate import HALF_LIFE_S, TokenRate
+from tests.unit.conftest import REVIEWS
+
+
+def refused(admission: TokenAdmission, tokens: int) -> float:
+    """The retry hint of a call that does not fit."""
+    with pytest.raises(OverloadedError) as error, admission.admit(tokens):
+        raise AssertionError
+    return error.value.retry_after_s
+
+
+def test_calls_are_admitted_up_to_the_limit_and_leave_room_when_they_end() -> None:
+    admission = TokenAdmission(100, lambda: 10.0)
+    with admission.admit(60):
+        with admission.admit(40):
+            assert admission.held == 100
+            assert refused(admission, 1) == pytest.approx(0.1)
+        with pytest.raises(KeyError), admission.admit(40):
+            raise KeyError
+        assert admission.held == 60
+        assert refused(admission, 60) == pytest.approx(2)  # 20 too many, 10 a second
+        assert refused(admission, 1000) == pytest.approx(6)  # when all 60 are done
+    assert admission.held == 0
+
+
+def test_a_call_above_the_limit_is_admitted_alone() -> None:
+    admission = TokenAdmission(100, lambda: 10.0)
+    with admission.admit(1):
+        refused(admission, 500)
+    with admission.admit(500):
+        refused(admission, 1)
+
+
+def test_the_retry_hint_is_bounded() -> None:
+    for rate, expected in ((0.0, UNKNOWN_RETRY_S), (1e-6, LONGEST_RETRY_S)):
+        admission = TokenAdmission(100, lambda rate=rate: rate)  # type: ignore[misc]
+        with admission.admit(100):
+            assert refused(admission, 50) == expected
+
+
+def test_the_estimate_counts_masks_and_skips_what_is_refused(encoder: Encoder) -> None:
+    estimate = TokenEstimate(encoder.max_length)
+    options = AnalysisOptions(max_characters=30)
+    plain = estimate.tokens(["가나 다라"], options, masks=False)
+    assert plain == math.ceil(5 * 0.6 + 2)
+    assert estimate.tokens(["가나 다라"], options, masks=True) == 3 * plain
+    assert estimate.tokens(["가" * 31], options, masks=True) == 0
+    long = [" ".join("가" * 100)]
+    exact, fast = (estimate.tokens(long, AnalysisOptions(highlight=mode), masks=True) for mode in ("exact", "fast"))
+    assert fast < exact / 3
+    assert exact < 110 * encoder.max_length + 200  # a row is a window at most
+
+
+def test_the_estimate_learns_the_tokenizers_ratio(encoder: Encoder) -> None:
+    estimate = TokenEstimate(encoder.max_length)
+    encoded = [encoder.encode(text) for text in REVIEWS]
+    for _ in range(5):
+        estimate.learn(encoded)
+    exact = sum(len(review.input_ids) + 2 for review in encoded)
+    assert estimate.tokens(REVIEWS, AnalysisOptions(), masks=False) == pytest.approx(exact, rel=0.05)
+
+
+def test_the_rate_is_over_busy_time_and_follows_changes() -> None:
+    rate = TokenRate()
+    assert rate.tokens_per_second == 0
+    rate.started(0, idle=True)
+    rate.started(0.5, idle=False)
+    rate.finished(1, 100)
+    rate.finished(2, 100)
+    assert rate.tokens_per_second == pytest.approx(100)
+    rate.started(1000, idle=True)  # the idle time between does not count
+    rate.finished(1001, 100)
+    assert rate.tokens_per_second == pytest.approx(100, rel=0.01)
+    for second in range(1001, 1001 + int(5 * HALF_LIFE_S)):
+        rate.finished(second + 1, 300)
+    assert rate.tokens_per_second == pytest.approx(300, rel=0.05)
