@@ -32,7 +32,7 @@ ATTEMPTS = 5
 FIRST_PAUSE_S = 0.1
 # A connection on which nothing has arrived for so long while a request waits is tried with a ping, and left if that is
 # not answered in time: the other end may be gone without having said so.
-KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_000, 5_000
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_000, 10_000
 
 _CHANNEL_ARGUMENTS = [
     ("grpc.max_send_message_length", -1),
@@ -43,6 +43,8 @@ _CHANNEL_ARGUMENTS = [
     # Triton is private: a proxy from the environment must never see reviews, nor break loopback.
     ("grpc.enable_http_proxy", 0),
     ("grpc.http2.max_pings_without_data", 0),
+    # A name with several addresses is several Tritons: each gets its share of the requests.
+    ("grpc.lb_policy_name", "round_robin"),
 ]
 
 
@@ -73,7 +75,12 @@ class TritonTransport:
         self._sentiments: tuple[int, ...] = (self._keyword_count + 1, len(artifact.labels.sentiments))
         self._request_timeout_s = request_timeout_s
         self._reachable = True
-        keepalive = [("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS)]
+        keepalive = [
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+            # The same for a ping that gRPC has under way for a reason of its own; it waits for a minute otherwise.
+            ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ]
         self._client = InferenceServerClient(url, channel_args=[*_CHANNEL_ARGUMENTS, *keepalive])
 
     @classmethod

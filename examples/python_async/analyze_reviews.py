@@ -141,7 +141,7 @@ async def run(arguments: argparse.Namespace) -> int:
         try:
             async for analysis in analyze(channel, reviews, options, arguments.patience):
                 failed += analysis.HasField("error")
-                print(MessageToJson(analysis, preserving_proto_field_name=True, indent=None, ensure_ascii=False))
+                print(to_json(analysis))
         except grpc.aio.AioRpcError as error:
             print(f"{error.code().name}: {error.details()}", file=sys.stderr)
             return 2
@@ -149,6 +149,17 @@ async def run(arguments: argparse.Namespace) -> int:
             print(f"DEADLINE_EXCEEDED: no answer for {arguments.patience:g} seconds", file=sys.stderr)
             return 2
     return 1 if failed else 0
+
+
+def to_json(analysis: ReviewAnalysis) -> str:
+    """One line; fields at their default (a score of 0) are printed, too."""
+    return MessageToJson(
+        analysis,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=None,
+        ensure_ascii=False,
+    )
 
 
 def main() -> int:

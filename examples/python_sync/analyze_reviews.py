@@ -23,6 +23,7 @@ import grpc
 from google.protobuf.json_format import MessageToJson
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
+from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 from reviewlens.v1.review_analysis_service_pb2 import AnalysisOptions, AnalyzeRequest, GetInfoRequest, Limits, Review
 from reviewlens.v1.review_analysis_service_pb2_grpc import ReviewAnalysisServiceStub
 
@@ -102,6 +103,17 @@ def groups(reviews: Iterable[Review], limits: Limits) -> Iterator[list[Review]]:
         yield group
 
 
+def to_json(analysis: ReviewAnalysis) -> str:
+    """One line; fields at their default (a score of 0) are printed, too."""
+    return MessageToJson(
+        analysis,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=None,
+        ensure_ascii=False,
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="reviews; without any, lines of standard input")
@@ -124,7 +136,7 @@ def main() -> int:
                 response = with_retries(stub.Analyze, request, arguments.deadline)
                 for analysis in response.analyses:
                     failed += analysis.HasField("error")
-                    print(MessageToJson(analysis, preserving_proto_field_name=True, indent=None, ensure_ascii=False))
+                    print(to_json(analysis))
         except grpc.RpcError as error:
             print(f"{error.code().name}: {error.details()}", file=sys.stderr)
             return 2

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from client.errors import ReviewLensError
+from client.errors import EmbeddedTritonError, ReviewLensError
 from server.front_door.models import Models
 from server.front_door.settings import Health
 from server.front_door.status import unexpected
@@ -45,7 +45,8 @@ class Readiness:
             else:
                 await self._report(None)
                 pause_s = min(FIRST_PAUSE_S, self._health.probe_every_s)
-                await self._triton.ended(within_s=self._health.probe_every_s)
+                if await self._triton.ended(within_s=self._health.probe_every_s):
+                    await self._report(EmbeddedTritonError("the embedded Triton ended; it is being started again"))
 
     async def ready(self) -> None:
         """Wait until both models answer."""

@@ -33,6 +33,8 @@ SERVED_NAMES = ("", SERVICE.full_name)
 LIVENESS = "liveness"
 # Messages up to this many times the limit are read, so as to refuse them with words; gRPC itself refuses larger ones.
 REFUSED_WITH_WORDS = 2
+# A client that vanished without a word is noticed in about their sum, and its work is stopped.
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
 # A call that gRPC has accepted reaches its handler within this time.
 ACCEPTED_S = 0.1
 # What is left for answers on their way, and for clients that watch our health, once all calls are answered.
@@ -166,9 +168,11 @@ class FrontDoor:
                 ("grpc.max_receive_message_length", REFUSED_WITH_WORDS * self._settings.limits.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # a second server on the port is a mistake that must show
-                # A client that vanished without a word is noticed, and its work is stopped.
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+                ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+                # No compression: gRPC would unpack a message without a bound before it looks at its size.
+                ("grpc.compression_enabled_algorithms_bitset", 1 << grpc.Compression.NoCompression),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ],
         )

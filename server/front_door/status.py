@@ -6,6 +6,7 @@ field is wrong, RequestInfo which log lines belong to the call.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import traceback
@@ -74,7 +75,10 @@ async def abort(context: Context, error: ReviewLensError) -> NoReturn:
     trailing = [*(context.trailing_metadata() or ()), *(status.trailing_metadata or ())]
     if (seconds := retry_after_s(error)) is not None:
         trailing += [(key, str(math.ceil(seconds * 1000))) for key in RETRY_AFTER_KEYS]
-    await context.abort(status.code, status.details or "", tuple(trailing))
+    try:
+        await context.abort(status.code, status.details or "", tuple(trailing))
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None  # the call ended meanwhile: its deadline passed, or its caller went away
     raise AssertionError("abort raises")
 
 
@@ -88,7 +92,16 @@ async def failures_as_status(context: Context) -> AsyncIterator[None]:
     except ReviewLensError as error:
         await abort(context, error)
     except Exception as error:  # noqa: BLE001  (the last place where it can be caught)
+        if _call_has_ended(error):
+            raise asyncio.CancelledError from None
         await abort(context, unexpected(error))
+
+
+def _call_has_ended(error: BaseException) -> bool:
+    """Whether an error comes of nothing but reading from, or writing to, a call that ended meanwhile."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_call_has_ended, error.exceptions))
+    return isinstance(error, grpc.aio.InternalError)
 
 
 def unexpected(error: BaseException) -> UnexpectedError:

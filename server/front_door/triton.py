@@ -27,8 +27,8 @@ class Triton(Protocol):
             EmbeddedTritonError: it does not start.
         """
 
-    async def ended(self, within_s: float) -> None:
-        """Return when the server has ended, and after ``within_s`` seconds at the latest."""
+    async def ended(self, within_s: float) -> bool:
+        """Wait until the server has ended, ``within_s`` seconds at most; whether it is known to have ended."""
 
     async def stop(self) -> None:
         """End the server if it is ours."""
@@ -45,9 +45,10 @@ class RemoteTriton:
         """The address; nothing is started."""
         return self._url
 
-    async def ended(self, within_s: float) -> None:
+    async def ended(self, within_s: float) -> bool:
         """Sleep: nobody tells when it ends."""
         await asyncio.sleep(within_s)
+        return False
 
     async def stop(self) -> None:
         """Leave it alone."""
@@ -86,10 +87,11 @@ class OwnTriton:
             watch.start()
         return self._triton.grpc_url
 
-    async def ended(self, within_s: float) -> None:
+    async def ended(self, within_s: float) -> bool:
         """Wait for the end."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._end.wait(), within_s)
+        return self._end.is_set()
 
     async def stop(self) -> None:
         """End the server, also one that is starting."""

@@ -151,6 +151,8 @@ def session_options(config: Config, threads: str | None) -> Any:
     options.inter_op_num_threads = count(parameters, "inter_op_thread_count")
     options.enable_cpu_mem_arena = switch(parameters, "enable_mem_arena", "true")
     options.enable_mem_pattern = switch(parameters, "enable_mem_pattern", "true")
+    # Threads that spin between two batches take the cores from the other model, which is a process of its own here.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     entry = "session.use_device_allocator_for_initializers"
     if entry in parameters:
         options.add_session_config_entry(entry, parameters[entry])

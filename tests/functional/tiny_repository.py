@@ -6,6 +6,7 @@ Keywords are predicted for about half of all reviews.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,24 +47,21 @@ STEP = """{{ model_name: "{name}" model_version: 1
   output_map {{ key: "{output}" value: "{output}" }} }}"""
 
 
-def write_repository(root: Path, seed: int = 5) -> Path:
+def write_repository(root: Path, seed: int = 5, model_version: str = LABELS.model_version) -> Path:
     """Write the three models with version 1; the folder of the repository."""
     ensemble = root / "review_analysis" / "1"
     ensemble.mkdir(parents=True)
     tokenizer_file = ensemble / TOKENIZER_FILE
     # Three times: the trainer joins only pieces that it saw three times.
     train_tokenizer((*REVIEWS, *NUMBERS) * 3, vocab_size=700).save(str(tokenizer_file))
-    labels = Labels.from_json(LABELS.to_json().replace('"tokenizer_sha256": ""', _hash_field(tokenizer_file)))
+    digest = sha256_of(tokenizer_file.read_bytes())
+    labels = replace(LABELS, tokenizer_sha256=digest, model_version=model_version)
     (ensemble / LABELS_FILE).write_text(labels.to_json(), encoding="utf-8")
     for name, graph in (("keyword_classifier", _keyword_graph(seed)), ("sentiment_classifier", _sentiment_graph(seed))):
         (root / name / "1").mkdir(parents=True)
         onnx.save(graph, root / name / "1" / "model.onnx")
     _write_configs(root, Artifact.load(ensemble))
     return root
-
-
-def _hash_field(tokenizer_file: Path) -> str:
-    return f'"tokenizer_sha256": "{sha256_of(tokenizer_file.read_bytes())}"'
 
 
 def _write_configs(root: Path, artifact: Artifact) -> None:
