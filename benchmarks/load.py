@@ -91,13 +91,14 @@ def load_range(text: str) -> range:
     return range(start, end + 1, step)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    command = argparse.ArgumentParser(
         prog="python -m benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add: Callable[..., argparse.Action] = parser.add_argument
+    add: Callable[..., argparse.Action] = command.add_argument
     add("-u", "--url", default="127.0.0.1:8500", help="HOST:PORT of the front door (default: %(default)s)")
-    load = parser.add_mutually_exclusive_group()
+    load = command.add_mutually_exclusive_group()
     for name, what in (
         ("concurrency", "requests under way (default: 1)"),
         ("request-rate", "requests a second, whoever is still waiting"),
@@ -125,12 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         ("private-key", "its key"),
     ):
         add(f"--ssl-grpc-{name}-file", type=Path, metavar="PEM", help=what)
-    return parser
+    return command
 
 
 def main() -> int:
     """Run the command; the exit status."""
-    return asyncio.run(run(_parser().parse_args()))
+    return asyncio.run(run(parser().parse_args()))
 
 
 if __name__ == "__main__":

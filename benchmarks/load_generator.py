@@ -160,9 +160,11 @@ async def open_loop(
 
 def _due_times(rate: float, seconds: float, distribution: Distribution, seed: int) -> Iterator[float]:
     """Seconds after the start at which requests are due."""
+    if distribution == "constant":
+        return (number / rate for number in range(round(rate * seconds)))
     rng = random.Random(seed)  # noqa: S311
-    gaps = itertools.repeat(1 / rate) if distribution == "constant" else iter(lambda: rng.expovariate(rate), None)
-    return itertools.takewhile(lambda due: due < seconds, itertools.accumulate(gaps, initial=0.0))
+    gaps = (rng.expovariate(rate) for _ in itertools.count())
+    return itertools.takewhile(lambda due: due < seconds, itertools.accumulate(gaps))
 
 
 async def _measured(send: Send, number: int, due: float, report: Report) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 
@@ -23,4 +23,10 @@ class Timings:
     highlight_s: float = 0.0
 
     def __add__(self, other: Self) -> Self:
-        return type(self)(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return type(self)(
+            self.tokenization_s + other.tokenization_s,
+            self.queue_s + other.queue_s,
+            self.keyword_s + other.keyword_s,
+            self.sentiment_s + other.sentiment_s,
+            self.highlight_s + other.highlight_s,
+        )

@@ -36,6 +36,7 @@ settings: flags go before the environment, that goes before the --config file (T
   docs/configuration.md lists them all.
 
 signals: SIGTERM and Ctrl-C let accepted calls finish within --drain-s; a second one ends the server at once.
+  SIGHUP looks at once whether another version is to be served; docs/rollout.md.
 
 exit status: 0 after a signal, or if the checked configuration is good; 2 wrong usage or configuration, or no start."""
 
@@ -103,6 +104,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     door = FrontDoor(settings)
+    loop.add_signal_handler(signal.SIGHUP, door.reload)
     starting = asyncio.create_task(door.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)

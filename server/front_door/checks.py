@@ -9,7 +9,10 @@ from pathlib import Path
 from client.encoding import Encoder
 from client.errors import EmbeddedTritonError, InvalidInputError, ReviewLensError
 from server.front_door.certificates import server_credentials
-from server.front_door.models import analysis_defaults, batching_options, load_artifact
+from server.front_door.deployment import analysis_defaults, batching_options
+from server.front_door.models import wanted_plan
+from server.front_door.rollout.plan import Source
+from server.front_door.rollout.shadow import report_journal
 from server.front_door.security import check_listen
 from server.front_door.settings import Settings, split_address
 from server.front_door.tokens import token_authenticator
@@ -28,9 +31,9 @@ def check(settings: Settings) -> list[str]:
         lambda s: server_credentials(s.tls),
         lambda s: token_authenticator(s.auth),
         lambda s: configure_tracing(s.tracing),
-        _check_model,
+        _check_models,
         _check_embedded_triton,
-        _check_rollout,
+        _check_report,
     ]
     problems = []
     for one in checks:
@@ -38,7 +41,7 @@ def check(settings: Settings) -> list[str]:
             one(settings)
         except ReviewLensError as error:
             problems.append(str(error))
-    return problems
+    return list(dict.fromkeys(problems))  # a file that cannot be read is a problem of several checks
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -57,15 +60,22 @@ def _check_addresses(settings: Settings) -> None:
         raise InvalidInputError(f"metrics.listen: {settings.metrics.listen} is listen's, too; give it another port")
 
 
-def _check_model(settings: Settings) -> None:
-    artifact = load_artifact(settings.model_repository)
-    Encoder(artifact)
-    analysis_defaults(settings).validate(artifact.labels)
+def _check_models(settings: Settings) -> None:
+    """Of the versions to serve: what ``rollout.file`` says, or ``model_repository``."""
     batching_options(settings)
+    for source in _sources(settings):
+        artifact = source.artifact()
+        Encoder(artifact)
+        analysis_defaults(settings).validate(artifact.labels)
+
+
+def _sources(settings: Settings) -> list[Source]:
+    plan = wanted_plan(settings)
+    return [plan.champion, *filter(None, [plan.challenger])]
 
 
 def _check_embedded_triton(settings: Settings) -> None:
-    if settings.triton_url:
+    if all(source.triton_url for source in _sources(settings)):
         return
     try:
         TritonWheel.find()
@@ -73,11 +83,8 @@ def _check_embedded_triton(settings: Settings) -> None:
         raise InvalidInputError(f"triton_url: empty, so Triton is started here, but: {error}") from None
 
 
-def _check_rollout(settings: Settings) -> None:
-    """A rollout file must at least be readable."""
-    file = settings.rollout.file
-    if file:
-        try:
-            Path(file).read_bytes()
-        except OSError as error:
-            raise InvalidInputError(f"rollout.file: {file}: cannot be read: {error.strerror}") from None
+def _check_report(settings: Settings) -> None:
+    report_journal(settings.rollout)
+    file = settings.rollout.report_file
+    if file and not Path(file).absolute().parent.is_dir():
+        raise InvalidInputError(f"rollout.report_file: {file}: its folder is not there; make it, or name another one")

@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from client.analyzer import ReviewAnalyzer
-from client.artifact import Artifact
 from client.errors import ReviewLensError, ServerUnavailableError
 from client.options import AnalysisOptions, BatchingOptions
 from client.row_batcher import BatchObserver, QueueSnapshot
-from client.served import ENSEMBLE
 from server.front_door.rollout.plan import Source
 from server.front_door.settings import Settings
 from server.front_door.triton import OwnTriton, RemoteTriton, Triton
@@ -73,20 +71,23 @@ class Deployment:
         Raises:
             ArtifactError: the repository has no such version, or its files do not agree with one another.
         """
-        repository, version = source.model_repository, str(source.version)
         self.source = source
-        self.artifact = Artifact.load(repository / ENSEMBLE / version)
-        self.model_version = self.artifact.labels.model_version or version
+        self.artifact = source.artifact()
+        version = int(self.artifact.folder.name)
+        self.model_version = self.artifact.labels.model_version or str(version)
         self.problem: ReviewLensError | None = ServerUnavailableError("not connected yet")
         self.retired = False
         self._settings = settings
         self._observer = observer
         self.triton: Triton = (
-            RemoteTriton(source.triton_url) if source.triton_url else OwnTriton(repository, int(version))
+            RemoteTriton(source.triton_url)
+            if source.triton_url
+            else OwnTriton(source.model_repository, version, settings.tracing.triton_otlp_url)
         )
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None
         self._retiring: dict[_Connection, asyncio.Task[None]] = {}
+        self._closing: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         """Connect with the Triton, which is started first if it is ours; does nothing when that is done.
@@ -116,9 +117,9 @@ class Deployment:
                 self._retire(former)
 
     @property
-    def connected(self) -> bool:
-        """Whether it has been reached; it may have gone since."""
-        return self._connection is not None
+    def url(self) -> str:
+        """HOST:PORT of the Triton that it is connected with; "" without one."""
+        return "" if self._connection is None else self._connection.url
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[ReviewAnalyzer]:
@@ -142,9 +143,9 @@ class Deployment:
             raise
         self.problem = None
 
-    def failed(self, error: ReviewLensError) -> None:
-        """A call failed with it: where no Triton answered, no more calls are sent there until a probe has worked."""
-        if error.code == ServerUnavailableError.code:
+    def failed(self, error: ReviewLensError, url: str) -> None:
+        """A call to the Triton at ``url`` failed: if none answered, no more are sent there until a probe has worked."""
+        if error.code == ServerUnavailableError.code and url == self.url:  # and not of one that has ended before
             self.problem = error
 
     def snapshot(self) -> QueueSnapshot:
@@ -152,18 +153,21 @@ class Deployment:
         return QueueSnapshot(0, 0, 0, 0.0) if self._connection is None else self._connection.analyzer.snapshot()
 
     async def retire(self) -> None:
-        """Begin no more calls, and close everything when those under way have ended, or this is cancelled."""
+        """Begin no more calls, and close everything when those under way have ended; ``close`` does not wait."""
         self.retired = True
         if self._connection is not None:
             self._retire(self._connection)
-        try:
-            await asyncio.gather(*self._retiring.values())
-        finally:
-            await self.close()
+        await asyncio.gather(*self._retiring.values(), return_exceptions=True)
+        await self.close()
 
     async def close(self) -> None:
         """End everything at once: the connections, and the Triton if it is ours."""
         self.retired = True
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         if self._connection is not None:
             self._retire(self._connection)
         retiring = tuple(self._retiring.values())

@@ -32,8 +32,14 @@ def configure_logging(settings: Logging) -> None:
     """Send all records of this process to standard error, in place of what was set up before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
+    handler.addFilter(_is_news)
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     REVIEW_LOGGER.disabled = not settings.log_review_text
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what gRPC reports when a call ended, by its deadline or its caller, while it was being answered."""
+    return not (record.name == "grpc._cython.cygrpc" and record.msg.startswith("ExecuteBatchError"))
 
 
 def log_reviews(analyses: Iterable[ReviewAnalysis]) -> None:

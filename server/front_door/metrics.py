@@ -57,9 +57,10 @@ class Metrics:
         self._reviews = Counter(
             "reviewlens_reviews", "Reviews answered, by OK or their error", ["code"], registry=registry
         )
-        self._stage_seconds = Histogram(
+        stage_seconds = Histogram(
             "reviewlens_stage_seconds", "Time of an answer in each stage", ["stage"], buckets=SECONDS, registry=registry
         )
+        self._stage_seconds = {stage: stage_seconds.labels(stage) for stage in STAGES}
         self._tokens = Counter("reviewlens_tokens", "Tokens computed, without padding", ["model"], registry=registry)
         self._padding = Counter("reviewlens_padding_tokens", "Padding computed with them", ["model"], registry=registry)
         self._batch_rows = Histogram(
@@ -84,6 +85,22 @@ class Metrics:
         self._cache_lookups = Counter(
             "reviewlens_cache_lookups", "Reviews looked up in the cache", ["result"], registry=registry
         )
+        self._calls_by_model = Counter(
+            "reviewlens_calls_by_model",
+            "Answers by the version that gave them",
+            ["model_version", "role"],
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "reviewlens_challenger_fallbacks",
+            "Calls that the challenger failed on and the champion answered",
+            ["code"],
+            registry=registry,
+        )
+        self._shadow_reviews = Counter(
+            "reviewlens_shadow_reviews", "Reviews given to a challenger for comparison", ["result"], registry=registry
+        )
+        self._rollout_switches = Counter("reviewlens_rollout_switches", "Changes of what is served", registry=registry)
         self._watched = _Watched()
         registry.register(self._watched)
 
@@ -104,12 +121,28 @@ class Metrics:
 
     def stage_times(self, timings: Timings) -> None:
         """Where the time of an answer went."""
-        for stage in STAGES:
-            self._stage_seconds.labels(stage).observe(getattr(timings, f"{stage}_s"))
+        for stage, seconds in self._stage_seconds.items():
+            seconds.observe(getattr(timings, f"{stage}_s"))
 
     def cache_lookup(self, hit: bool) -> None:
         """A review was looked up in the cache."""
         self._cache_lookups.labels("hit" if hit else "miss").inc()
+
+    def call_answered(self, model_version: str, role: str) -> None:
+        """A call, or a review of a stream, was answered by the "champion" or the "challenger"."""
+        self._calls_by_model.labels(model_version, role).inc()
+
+    def challenger_failed(self, code: str) -> None:
+        """The champion has to answer a call in the challenger's place."""
+        self._fallbacks.labels(code).inc()
+
+    def shadow_reviews(self, result: str, count: int) -> None:
+        """Reviews of shadow traffic were "compared", "failed" or "dropped"."""
+        self._shadow_reviews.labels(result).inc(count)
+
+    def rollout_switched(self) -> None:
+        """Other versions, or other shares of them, are served from now on."""
+        self._rollout_switches.inc()
 
     def batch_finished(
         self,
@@ -140,6 +173,10 @@ class Metrics:
         """Report the versions that answer calls; asked at each scrape, on the thread of the metrics server."""
         self._watched.served = served
 
+    def watch_rollout(self, problem: Callable[[], bool]) -> None:
+        """Report whether what is to be served cannot be; asked at each scrape, on the thread of the metrics server."""
+        self._watched.rollout_problem = problem
+
     def watch_readiness(self, ready: Callable[[], bool]) -> None:
         """Report whether both models answer; asked at each scrape, on the thread of the metrics server."""
         self._watched.ready = ready
@@ -152,6 +189,7 @@ class _Watched(Collector):
         self.snapshot: Callable[[], QueueSnapshot] = lambda: QueueSnapshot(0, 0, 0, 0.0)
         self.served: Callable[[], Iterable[ServedModel]] = tuple
         self.ready: Callable[[], bool] = lambda: False
+        self.rollout_problem: Callable[[], bool] = lambda: False
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges, with their values of now."""
@@ -165,6 +203,11 @@ class _Watched(Collector):
             value=queue.tokens_per_second,
         )
         yield GaugeMetricFamily("reviewlens_ready", "1 while both models answer inferences", value=self.ready())
+        yield GaugeMetricFamily(
+            "reviewlens_rollout_problem",
+            "1 while something else is to be served than can be; the log says why",
+            value=self.rollout_problem(),
+        )
         info = GaugeMetricFamily(
             "reviewlens_model_info",
             "1 for each version that answers calls",

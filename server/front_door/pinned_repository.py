@@ -20,20 +20,29 @@ class PinnedRepository:
     """
 
     def __init__(self, repository: Path, version: int) -> None:
-        """Make the folder.
+        """Make an empty folder; ``write`` makes ``path`` in it."""
+        self._repository = repository
+        self._version = version
+        # A start that is called off may still be writing while the folder is removed.
+        self._folder = TemporaryDirectory(prefix="reviewlens-pinned-", ignore_cleanup_errors=True)
+        self.path = Path(self._folder.name).resolve() / repository.name
+
+    def write(self) -> None:
+        """Write links and configurations; once they are there, nothing is done.
 
         Raises:
             ArtifactError: the repository is broken, or has no such version.
+            InvalidInputError: a file cannot be written.
         """
-        self._folder = TemporaryDirectory(prefix="reviewlens-pinned-")
-        self.path = Path(self._folder.name) / repository.name
+        if self.path.exists():
+            return
         try:
             for model in MODELS:
-                self._show(repository.resolve() / model, self.path / model)
-            if served_version(self.path) != version or not is_settled(self.path):
-                serve_version(self.path, version)
+                self._show(self._repository.resolve() / model, self.path / model)
+            if served_version(self.path) != self._version or not is_settled(self.path):
+                serve_version(self.path, self._version)
         except BaseException:
-            self.remove()
+            shutil.rmtree(self.path, ignore_errors=True)
             raise
 
     def remove(self) -> None:

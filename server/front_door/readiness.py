@@ -10,7 +10,6 @@ from client.errors import EmbeddedTritonError, ReviewLensError
 from server.front_door.models import Models
 from server.front_door.settings import Health
 from server.front_door.status import unexpected
-from server.front_door.triton import Triton
 
 FIRST_PAUSE_S = 0.2
 
@@ -20,12 +19,9 @@ _log = logging.getLogger(__name__)
 class Readiness:
     """``problem`` is what the last probe failed with; None while both models answer."""
 
-    def __init__(
-        self, triton: Triton, models: Models, health: Health, announce: Callable[[bool], Awaitable[None]]
-    ) -> None:
+    def __init__(self, models: Models, health: Health, announce: Callable[[bool], Awaitable[None]]) -> None:
         """``announce`` is told of every change."""
         self.problem: ReviewLensError | None = ReviewLensError("not probed yet")
-        self._triton = triton
         self._models = models
         self._health = health
         self._announce = announce
@@ -36,7 +32,7 @@ class Readiness:
         pause_s = min(FIRST_PAUSE_S, self._health.probe_every_s)
         while True:
             try:
-                await self._models.connect(await self._triton.url())
+                await self._models.connect()
                 await self._models.probe(self._health.probe_timeout_s)
             except Exception as error:  # noqa: BLE001  (whatever it is, the next probe must come)
                 await self._report(error if isinstance(error, ReviewLensError) else unexpected(error))
@@ -45,7 +41,7 @@ class Readiness:
             else:
                 await self._report(None)
                 pause_s = min(FIRST_PAUSE_S, self._health.probe_every_s)
-                if await self._triton.ended(within_s=self._health.probe_every_s):
+                if await self._models.ended(within_s=self._health.probe_every_s):
                     await self._report(EmbeddedTritonError("the embedded Triton ended; it is being started again"))
 
     async def ready(self) -> None:

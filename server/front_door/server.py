@@ -17,16 +17,19 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from client.errors import InvalidInputError, ServerUnavailableError
+from client.errors import InvalidInputError, ReviewLensError, ServerUnavailableError
+from server.front_door.answering import Answering
+from server.front_door.cache import ResultCache
 from server.front_door.metrics import Metrics, start_metrics_server
-from server.front_door.models import Models, load_artifact
+from server.front_door.models import Models
 from server.front_door.observer import CallObserver
 from server.front_door.readiness import Readiness
+from server.front_door.rollout.follow import RolloutFollower
+from server.front_door.rollout.shadow import Shadow
 from server.front_door.security import check_listen, client_identity, server_credentials, token_authenticator
 from server.front_door.service import SERVICE, ReviewAnalysisService
 from server.front_door.settings import Settings, split_address
 from server.front_door.tracing import configure_tracing
-from server.front_door.triton import OwnTriton, RemoteTriton, Triton
 
 SERVED_NAMES = ("", SERVICE.full_name)
 # A health service of this name is SERVING while the process runs, whatever the models do.
@@ -54,30 +57,33 @@ class FrontDoor:
             ArtifactError: the model repository cannot be used.
         """
         check_listen(settings.listen, settings.tls)
-        load_artifact(settings.model_repository)
         self.address = ""
         self.metrics = Metrics()
         self._settings = settings
         self._credentials = server_credentials(settings.tls)
         self._tracing = configure_tracing(settings.tracing)
         self._authenticator = token_authenticator(settings.auth)
-        self._models = Models(settings, self.metrics)
+        self.models = Models(settings, self.metrics)
+        self._follower = RolloutFollower(self.models, settings, self.metrics)
+        self._shadow = Shadow(settings.rollout, settings.limits.max_deadline_s, self.metrics)
+        cache = ResultCache(settings.cache.entries, self.metrics.cache_lookup)
         self._service = ReviewAnalysisService(
-            self._models, settings, self.metrics, client_identity, importlib.metadata.version("reviewlens")
-        )
-        self.triton: Triton = (
-            RemoteTriton(settings.triton_url)
-            if settings.triton_url
-            else OwnTriton(settings.model_repository, settings.tracing.triton_otlp_url)
+            self.models,
+            Answering(self.models, cache, self._shadow, self.metrics),
+            settings,
+            self.metrics,
+            client_identity,
+            importlib.metadata.version("reviewlens"),
         )
         self._health = health.aio.HealthServicer()
-        self._readiness = Readiness(self.triton, self._models, settings.health, self._announce)
-        self.metrics.watch_queue(self._models.snapshot)
-        self.metrics.watch_models(self._models.served)
+        self._readiness = Readiness(self.models, settings.health, self._announce)
+        self.metrics.watch_queue(self.models.snapshot)
+        self.metrics.watch_models(self.models.served)
         self.metrics.watch_readiness(lambda: self._readiness.problem is None)
+        self.metrics.watch_rollout(lambda: self.rollout_problem is not None)
         self._draining = False
         self._server: grpc.aio.Server | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._stop_metrics: Callable[[], None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,11 +112,21 @@ class FrontDoor:
             await self._server.start()
             self._stop_metrics = self._start_metrics()
             _log.info("listening on %s", self.address)
-            await self.triton.url()
+            await self.models.start()
         except BaseException:
             await self.drain(0)
             raise
-        self._watch = asyncio.create_task(self._readiness.watch())
+        self._shadow.start()
+        self._watches = [asyncio.create_task(watch()) for watch in (self._readiness.watch, self._follower.watch)]
+
+    @property
+    def rollout_problem(self) -> ReviewLensError | None:
+        """Why what is to be served is not; None while it is."""
+        return self._follower.problem
+
+    def reload(self) -> None:
+        """Look for changes of what is to be served now, not at the next of the regular looks."""
+        self._follower.reload()
 
     async def ready(self, timeout_s: float = 60.0) -> None:
         """Wait until both models answer.
@@ -140,11 +156,11 @@ class FrontDoor:
                 await asyncio.wait_for(self._service.calls.idle(), grace_s)
             last_answers_s = min(LAST_ANSWERS_S, grace_s)
             await (asyncio.sleep(last_answers_s) if process_ends else server.stop(last_answers_s))
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-        await self._models.close()
-        await self.triton.stop()
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        await self._shadow.close()
+        await self.models.close()
         if self._stop_metrics is not None:
             await asyncio.to_thread(self._stop_metrics)
             self._stop_metrics = None

@@ -25,15 +25,15 @@ import grpc
 from reviewlens.v1 import review_analysis_service_pb2 as pb
 from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
-from client.analyzer import ReviewAnalyzer
 from client.errors import DeadlineExceededError, OverloadedError, ReviewLensError, ServerUnavailableError
 from client.options import AnalysisOptions
 from client.results import ReviewInput, failed_analysis
 from client.timings import Timings
 from server.front_door.admission import ClientCalls
-from server.front_door.cache import ResultCache
+from server.front_door.answering import Answering
+from server.front_door.deployment import analysis_defaults
 from server.front_door.metrics import Metrics
-from server.front_door.models import Models, analysis_defaults
+from server.front_door.models import Models
 from server.front_door.observer import record_analyses
 from server.front_door.requests import (
     limits_message,
@@ -44,9 +44,9 @@ from server.front_door.requests import (
     reviews_of,
     timings_message,
 )
+from server.front_door.rollout.traffic import ticket_of
 from server.front_door.settings import Settings
 from server.front_door.status import Context, failures_as_status, unexpected
-from server.front_door.tracing import triton_metadata
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ReviewAnalysisService"]
 # The analysis of a call ends this much before its caller's deadline, so that what is finished still arrives.
@@ -59,17 +59,18 @@ class ReviewAnalysisService:
     def __init__(
         self,
         models: Models,
+        answering: Answering,
         settings: Settings,
         metrics: Metrics,
         identify: Callable[[Context], str],
         server_version: str,
     ) -> None:
-        """``identify`` names the client of a call."""
+        """``answering`` has ``models`` answer; ``identify`` names the client of a call."""
         self.calls = ClientCalls(settings.limits.max_calls_per_client)
         self._models = models
+        self._answering = answering
         self._limits = settings.limits
         self._defaults = analysis_defaults(settings)
-        self._cache = ResultCache(settings.cache.entries, metrics.cache_lookup)
         self._metrics = metrics
         self._identify = identify
         self._server_version = server_version
@@ -105,13 +106,14 @@ class ReviewAnalysisService:
                 request = parse(pb.AnalyzeRequest, data, self._limits.max_message_bytes)
                 reviews = reviews_of(request, self._limits)
                 options = options_of(request.options, self._defaults)
-                async with self._models.acquire() as analyzer:
-                    analyses, timings = await self._analyze(analyzer, reviews, options, deadline_s)
-                    self._count(analyses, timings)
-                    raise_if_lost(analyses)
-                    return pb.AnalyzeResponse(
-                        analyses=analyses, timings=timings_message(timings), model_version=analyzer.model_version
-                    )
+                answer = await self._answering.analyze(_ticket(context), reviews, options, deadline_s)
+                self._count(answer.analyses, answer.timings)
+                raise_if_lost(answer.analyses)
+                return pb.AnalyzeResponse(
+                    analyses=answer.analyses,
+                    timings=timings_message(answer.timings),
+                    model_version=answer.model_version,
+                )
         raise AssertionError("failures end the call")
 
     async def analyze_stream(self, _: object, context: Context) -> None:
@@ -120,18 +122,17 @@ class ReviewAnalysisService:
             self._check_open()
             with self.calls.admit(self._identify(context)):
                 self._models.check_ready()
-                failure: ReviewLensError | None = None
-                room = asyncio.Semaphore(self._limits.max_stream_reviews)
-                writing = asyncio.Lock()
+                ticket = _ticket(context)
                 async with asyncio.TaskGroup() as tasks:
-                    try:
-                        while (data := await self._read(room, context)) is not None:
-                            request = parse(pb.AnalyzeStreamRequest, data, self._limits.max_message_bytes)
-                            review, options = review_of(request), options_of(request.options, self._defaults)
-                            tasks.create_task(self._answer(review, options, context, room, writing))
-                    except ReviewLensError as error:
-                        failure = error
-                if failure is not None:
+                    reading = tasks.create_task(self._read_all(ticket, context, tasks))
+                    draining = tasks.create_task(self._draining.wait())
+                    await asyncio.wait({reading, draining}, return_when=asyncio.FIRST_COMPLETED)
+                    reading.cancel()
+                    draining.cancel()
+                # All that was read is answered.
+                if reading.cancelled():
+                    self._check_open()
+                elif failure := reading.result():
                     raise failure
 
     async def get_info(self, data: bytes, context: Context) -> pb.GetInfoResponse:
@@ -149,33 +150,26 @@ class ReviewAnalysisService:
                 "the server is shutting down; send what has no answer again, elsewhere if you can"
             )
 
-    async def _read(self, room: asyncio.Semaphore, context: Context) -> bytes | None:
-        """The stream's next message once there is room for its review; None at the end.
-
-        Raises:
-            ServerUnavailableError: the server drains.
-        """
-        reading = asyncio.create_task(self._read_with_room(room, context))
-        draining = asyncio.create_task(self._draining.wait())
-        try:
-            await asyncio.wait({reading, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                data: Any = reading.result()
-                return None if data is grpc.aio.EOF else data
-        finally:
-            reading.cancel()
-            draining.cancel()
-        self._check_open()
-        return None
-
-    async def _read_with_room(self, room: asyncio.Semaphore, context: Context) -> Any:
-        await room.acquire()
-        return await context.read()
+    async def _read_all(self, ticket: str, context: Context, tasks: asyncio.TaskGroup) -> ReviewLensError | None:
+        """Start the answer to each message of a stream as soon as there is room; what was wrong with the last one."""
+        room, writing = asyncio.Semaphore(self._limits.max_stream_reviews), asyncio.Lock()
+        while True:
+            await room.acquire()
+            data: Any = await context.read()
+            if data is grpc.aio.EOF:
+                return None
+            try:
+                request = parse(pb.AnalyzeStreamRequest, data, self._limits.max_message_bytes)
+                review, options = review_of(request), options_of(request.options, self._defaults)
+            except ReviewLensError as error:
+                return error
+            tasks.create_task(self._answer(review, options, ticket, context, room, writing))
 
     async def _answer(
         self,
         review: ReviewInput,
         options: AnalysisOptions,
+        ticket: str,
         context: Context,
         room: asyncio.Semaphore,
         writing: asyncio.Lock,
@@ -183,7 +177,7 @@ class ReviewAnalysisService:
         """Analyze a stream's review, write its answer and give its room back."""
         timings = Timings()
         try:
-            analysis, timings = await self._analyze_when_possible(review, options, context)
+            analysis, timings = await self._analyze_when_possible(review, options, ticket, context)
         except Exception as error:  # noqa: BLE001  (one review's failure is no other's)
             known = error if isinstance(error, ReviewLensError) else unexpected(error)
             analysis = failed_analysis(review, known)
@@ -193,25 +187,19 @@ class ReviewAnalysisService:
         room.release()
 
     async def _analyze_when_possible(
-        self, review: ReviewInput, options: AnalysisOptions, context: Context
+        self, review: ReviewInput, options: AnalysisOptions, ticket: str, context: Context
     ) -> tuple[ReviewAnalysis, Timings]:
         """Analyze a review as soon as the queue has room for it."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._deadline_s(context, self._limits.max_deadline_s)
         while True:
             try:
-                async with self._models.acquire() as analyzer:
-                    (analysis,), timings = await self._analyze(analyzer, [review], options, deadline - clock())
-                    return analysis, timings
+                answer = await self._answering.analyze(ticket, [review], options, deadline - clock())
+                return answer.analyses[0], answer.timings
             except OverloadedError as error:
                 if clock() + error.retry_after_s >= deadline:
                     raise
                 await asyncio.sleep(error.retry_after_s)
-
-    async def _analyze(
-        self, analyzer: ReviewAnalyzer, reviews: Sequence[ReviewInput], options: AnalysisOptions, deadline_s: float
-    ) -> tuple[list[ReviewAnalysis], Timings]:
-        return await self._cache.analyze(analyzer, reviews, options, deadline_s, triton_metadata())
 
     def _count(self, analyses: Sequence[ReviewAnalysis], timings: Timings) -> None:
         """Into metrics, the call's log line and its trace."""
@@ -233,3 +221,8 @@ class ReviewAnalysisService:
         if remaining <= 0:
             raise DeadlineExceededError("the deadline had passed when the call arrived; allow more time")
         return min(remaining - min(REPLY_SHARE * remaining, REPLY_MOST_S), self._limits.max_deadline_s)
+
+
+def _ticket(context: Context) -> str:
+    """What the version that answers a call is chosen by; a stream keeps it."""
+    return ticket_of(context.invocation_metadata() or ())

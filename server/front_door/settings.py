@@ -173,7 +173,23 @@ class Health(Section):
 class Rollout(Section):
     """A second model version beside the first."""
 
-    file: str = Field(default="", description="file that gives versions their share of calls; empty for one version")
+    file: str = Field(
+        default="",
+        description="TOML file of the versions to serve, docs/rollout.md; empty for `model_repository` alone",
+    )
+    check_every_s: Seconds = Field(
+        default=2.0, description="seconds between looks at that file and at the version that repositories pin"
+    )
+    report_file: str = Field(
+        default="", description="JSON file for the comparison of shadow traffic; goes on where it stopped"
+    )
+    report_every_s: Seconds = Field(default=30.0, description="seconds between two writes of it")
+    report_examples: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="latest reviews with differences to keep in it, texts included; 0 for none",
+    )
 
 
 class Settings(Section):

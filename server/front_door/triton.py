@@ -12,6 +12,7 @@ from typing import Protocol
 
 from client.errors import EmbeddedTritonError
 from server.embedded import EmbeddedTriton
+from server.front_door.pinned_repository import PinnedRepository
 
 _log = logging.getLogger(__name__)
 _triton_log = logging.getLogger("triton")
@@ -55,11 +56,16 @@ class RemoteTriton:
 
 
 class OwnTriton:
-    """The embedded Triton; ``url`` starts it, and starts it again once it has ended."""
+    """The embedded Triton; ``url`` starts it, and starts it again once it has ended.
 
-    def __init__(self, repository: Path, trace_url: str) -> None:
-        """``repository`` is the folder of the models; spans go to ``trace_url`` unless it is empty."""
+    It then serves the same version, whatever has been promoted in the repository meanwhile.
+    """
+
+    def __init__(self, repository: Path, version: int, trace_url: str) -> None:
+        """Serve ``version`` of the models in ``repository``; spans go to ``trace_url`` unless it is empty."""
         self._repository = repository
+        self._version = version
+        self._pinned: PinnedRepository | None = None
         self._trace_url = trace_url or None
         self._triton: EmbeddedTriton | None = None
         self._end = asyncio.Event()
@@ -75,10 +81,16 @@ class OwnTriton:
     async def url(self) -> str:
         """Start the server unless it runs."""
         if self._triton is None or self._end.is_set():
+            if self._pinned is None:
+                self._pinned = PinnedRepository(self._repository, self._version)
+            await asyncio.to_thread(self._pinned.write)
             self._end = asyncio.Event()
-            self._triton = EmbeddedTriton(self._repository, trace_url=self._trace_url, on_log=_log_line)
+            self._triton = EmbeddedTriton(self._pinned.path, trace_url=self._trace_url, on_log=_log_line)
             try:
                 await asyncio.to_thread(self._triton.start)
+            except EmbeddedTritonError as error:
+                self._end.set()
+                raise self._in_own_words(error) from None
             except BaseException:
                 self._end.set()
                 raise
@@ -98,6 +110,8 @@ class OwnTriton:
         self._stopped = True
         if self._triton is not None:
             await asyncio.to_thread(self._triton.stop)
+        if self._pinned is not None:
+            await asyncio.to_thread(self._pinned.remove)
 
     def _watch(self, triton: EmbeddedTriton, pid: int, end: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         # Left to be reaped: what comes below waits for all processes of the server, and one of them may hang.
@@ -110,7 +124,12 @@ class OwnTriton:
         try:
             triton.wait()
         except EmbeddedTritonError as error:
-            _log.error("%s", error)
+            _log.error("%s", self._in_own_words(error))
+
+    def _in_own_words(self, error: EmbeddedTritonError) -> EmbeddedTritonError:
+        """The error about the repository, not about our links to it."""
+        links = str(self._pinned and self._pinned.path)
+        return EmbeddedTritonError(str(error).replace(links, str(self._repository)))
 
 
 def _log_line(line: str) -> None:

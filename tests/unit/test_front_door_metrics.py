@@ -130,6 +130,9 @@ def registered(metrics: Metrics) -> list[tuple[str, str, str]]:
     metrics.reviews_finished({"OK": 1})
     metrics.stage_times(Timings())
     metrics.cache_lookup(hit=True)
+    metrics.call_answered("v1", "champion")
+    metrics.challenger_failed("UNAVAILABLE")
+    metrics.shadow_reviews("compared", 1)
     found = []
     for family in metrics.registry.collect():
         if family.name.startswith("reviewlens_"):

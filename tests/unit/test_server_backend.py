@@ -72,6 +72,11 @@ def test_session_options_default_as_the_native_backend_does(backend: Any) -> Non
     assert options.enable_mem_pattern
 
 
+def test_threads_do_not_spin_for_the_next_batch(backend: Any) -> None:
+    options = backend.session_options(config(), None)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_threads_of_the_launcher_go_before_the_configuration(backend: Any) -> None:
     assert backend.THREADS_VARIABLE == THREADS_VARIABLE
     assert backend.session_options(parameters(intra_op_thread_count="3"), "1").intra_op_num_threads == 1

@@ -16,17 +16,21 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from client.artifact import Artifact
 from client.errors import InvalidInputError
-from client.served import served_version
+from client.served import ENSEMBLE, served_version
 from server.front_door.rollout.files import write_whole
 from server.front_door.settings import OptionalAddress, Section
 
-HEADER = "# Versions that are served; docs/rollout.md explains. Edit it, or use `python -m server.front_door.rollout`.\n"
+HEADER = (
+    "# Versions that are served; docs/rollout.md explains. Edit it, or use `python -m server.front_door.rollout`.\n"
+)
 
 
 class Source(Section):
@@ -53,6 +57,14 @@ class Source(Section):
     def source(self) -> Source:
         """Only where the version is, without what is done with it."""
         return Source(triton_url=self.triton_url, model_repository=self.model_repository, version=self.version)
+
+    def artifact(self) -> Artifact:
+        """The artifact of the version.
+
+        Raises:
+            ArtifactError: the repository has no such version, or its files do not agree with one another.
+        """
+        return Artifact.load(self.model_repository / ENSEMBLE / str(self.pinned().version))
 
     def __str__(self) -> str:
         version = "" if self.version is None else f" version {self.version}"
@@ -106,11 +118,10 @@ def read_plan(file: Path) -> Plan:
     except ValueError as error:
         raise InvalidInputError(f"{file}: not TOML in UTF-8: {error}") from None
     try:
-        plan = Plan.model_validate(tables)
-    except ValidationError as error:
-        problems = [_problem(problem["loc"], problem["msg"]) for problem in error.errors(include_url=False)]
-        raise InvalidInputError(f"{file}: {'; '.join(problems)}") from None
-    folder = file.resolve().parent
+        plan = checked_plan(tables)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file}: {error}") from None
+    folder = file.absolute().parent  # not of what a link leads to: in Kubernetes that changes
     sources = {name: source for name, source in plan if source is not None}
     return plan.model_copy(
         update={
@@ -120,9 +131,23 @@ def read_plan(file: Path) -> Plan:
     )
 
 
-def _problem(location: tuple[str | int, ...], message: str) -> str:
-    name = ".".join(map(str, location))
-    return f"{name}: {message.removeprefix('Value error, ')}".removeprefix(": ")
+def checked_plan(tables: Mapping[str, Any]) -> Plan:
+    """The plan that the tables of a rollout file say.
+
+    Raises:
+        InvalidInputError: something is unknown, missing or out of range; all of that is named.
+    """
+    try:
+        return Plan.model_validate(tables)
+    except ValidationError as error:
+        raise InvalidInputError("; ".join(map(_problem, error.errors(include_url=False)))) from None
+
+
+def _problem(error: Any) -> str:
+    """One of pydantic's errors."""
+    name = ".".join(map(str, error["loc"]))
+    value = "" if error["type"] == "missing" or isinstance(error["input"], dict) else f"{error['input']!r}: "
+    return f"{name}: {value}{error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
 
 
 def write_plan(file: Path, plan: Plan) -> None:

@@ -9,6 +9,16 @@ from server.front_door.rollout.comparison import Agreement, Comparison, Duration
 
 # Of the normal distribution, for intervals of 95 %.
 Z = 1.959964
+COLUMNS = (
+    "label",
+    "reviews",
+    "both",
+    "champion only",
+    "challenger only",
+    "same sentiment",
+    "score difference",
+    "same highlight",
+)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float] | None:
@@ -27,7 +37,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float] | None:
 def markdown(comparisons: Sequence[Comparison]) -> str:
     """A section for each pair of versions, the latest first."""
     if not comparisons:
-        return "No comparison yet: `mode = \"shadow\"` makes one.\n"
+        return 'No comparison yet: `mode = "shadow"` makes one.\n'
     return "\n".join(_section(comparison) for comparison in reversed(comparisons))
 
 
@@ -37,7 +47,8 @@ def _section(comparison: Comparison) -> str:
     lines = [
         f"# {comparison.champion} and {comparison.challenger}",
         "",
-        f"Champion {comparison.champion}, challenger {comparison.challenger}, {comparison.since} to {comparison.until}.",
+        f"Champion {comparison.champion}, challenger {comparison.challenger}, from {comparison.since} to "
+        f"{comparison.until}.",
         "",
         "| | |",
         "|---|---|",
@@ -52,8 +63,8 @@ def _section(comparison: Comparison) -> str:
         _seconds("champion", comparison.champion_seconds),
         _seconds("challenger", comparison.challenger_seconds),
         "",
-        "| label | reviews | both | champion only | challenger only | same sentiment | score difference | same highlight |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
         *(_row(label, counts) for label, counts in comparison.labels.items()),
         "",
         "Brackets are 95 % intervals (of shares Wilson's, of the score difference the normal one), as if reviews were",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
-from client.errors import ReviewLensError
+from client.errors import InvalidInputError, ReviewLensError
 from client.options import AnalysisOptions
 from client.results import ReviewInput
 from server.front_door.deployment import Deployment
@@ -30,6 +30,20 @@ REVIEW_CHARACTERS = 100
 CALLS_AT_A_TIME = 4
 
 _log = logging.getLogger(__name__)
+
+
+def report_journal(settings: Rollout) -> Journal:
+    """What ``rollout.report_file`` has so far.
+
+    Raises:
+        InvalidInputError: the file is there, and is no report.
+    """
+    if not settings.report_file or not Path(settings.report_file).exists():
+        return Journal()
+    try:
+        return read_journal(Path(settings.report_file))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"rollout.report_file: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class Shadow:
         """
         self._settings = settings
         self._file = Path(settings.report_file) if settings.report_file else None
-        self.journal = read_journal(self._file) if self._file and self._file.exists() else Journal()
+        self.journal = report_journal(settings)
         self._deadline_s = deadline_s
         self._metrics = metrics
         self._backlog: deque[AnsweredCall] = deque()
@@ -120,7 +134,7 @@ class Shadow:
         return call
 
     async def _compare(self, call: AnsweredCall) -> None:
-        started = time.perf_counter()
+        started, url = time.perf_counter(), call.challenger.url
         comparison = self.journal.of(call.champion, call.challenger.model_version)
         try:
             async with call.challenger.use() as analyzer:
@@ -129,7 +143,7 @@ class Shadow:
         except Exception as error:  # noqa: BLE001  (a challenger may fail as it likes)
             known = error if isinstance(error, ReviewLensError) else unexpected(error)
             comparison.add_failed_call(call.analyses, known.code)
-            call.challenger.failed(known)
+            call.challenger.failed(known, url)
             self._metrics.shadow_reviews("failed", len(call.reviews))
             return
         if call.seconds is not None:

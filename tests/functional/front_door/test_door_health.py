@@ -73,8 +73,8 @@ def child_of(process: int) -> int:
 
 async def test_embedded_triton_is_started_again(tiny_repository: Path) -> None:
     async with FrontDoor(door_settings(tiny_repository, "")) as door:
-        assert isinstance(door.triton, OwnTriton)
-        os.kill(child_of(door.triton.pid), signal.SIGKILL)
+        assert isinstance(door.models.route.champion.triton, OwnTriton)
+        os.kill(child_of(door.models.route.champion.triton.pid), signal.SIGKILL)
         await wait_for(door, NOT_SERVING)
         await wait_for(door, SERVING)
 

@@ -194,8 +194,9 @@ class DoorProcess:
         ) + self.metric("reviewlens_requests_in_flight", method="reviewlens.v1.ReviewAnalysisService/AnalyzeStream")
 
     def log(self, level: str = "") -> list[dict[str, Any]]:
-        """The lines of the log, of one level or of all."""
-        lines = [json.loads(line) for line in self._log_file.read_text(encoding="utf-8").splitlines()]
+        """The lines of the log, of one level or of all; those that gRPC's C++ writes are left out."""
+        text = self._log_file.read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         return [line for line in lines if level in ("", line["level"])]
 
     def _status(self, field: str) -> str:

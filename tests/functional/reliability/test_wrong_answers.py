@@ -56,7 +56,7 @@ def test_a_model_that_answers_nothing_but_nan_is_not_ready(
         assert analyze(door.stub, request_of(SOUND)).reviews == ("",)
     with EmbeddedTriton(repository, threads=1, grpc_port=port):
         wait_until(lambda: analyze(door.stub, request_of(SOUND)).reviews == ("INTERNAL",))
-        assert not door.serving()
+        wait_until(lambda: not door.serving())
     with EmbeddedTriton(tiny_repository, threads=1, grpc_port=port):
         wait_until(door.serving)
         assert analyze(door.stub, request_of(SOUND)).reviews == ("",)
@@ -77,7 +77,7 @@ def test_another_number_of_labels_is_an_error_and_not_an_answer(
         response = door.stub.Analyze(request_of(*REVIEWS), timeout=30)
         assert {analysis.error.code for analysis in response.analyses} == {"INTERNAL"}
         assert not any(analysis.keywords for analysis in response.analyses)
-        assert not door.serving()
+        wait_until(lambda: not door.serving())
     with EmbeddedTriton(tiny_repository, threads=1, grpc_port=port):
         wait_until(door.serving)
         assert analyze(door.stub, request_of(SOUND)).reviews == ("",)

@@ -125,6 +125,7 @@ class Callers:
             number += 1
             await call.write(pb.AnalyzeStreamRequest(review=pb.Review(id=str(number), text=text)))
             response = await call.read()
+            assert isinstance(response, pb.AnalyzeStreamResponse)
             self._judge([text], [response.analysis], response.analysis.model_version)
         await call.done_writing()
         if await call.code() != grpc.StatusCode.OK:

@@ -21,9 +21,10 @@ from tests.functional.tiny_repository import LABELS
 
 
 async def test_promotion_in_the_repository_starts_a_second_triton_and_stops_the_first(
-    own_repository: Path, next_repository: Path
+    own_repository: Path, next_repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_door(own_repository) as (door, stub):
+        caplog.clear()
         callers = Callers(stub)
         await callers.learn()
         former = door.models.route.champion
@@ -37,7 +38,9 @@ async def test_promotion_in_the_repository_starts_a_second_triton_and_stops_the_
             serve_version(own_repository, 1)
             await until_served(stub, {LABELS.model_version: 1.0})
         callers.check()
+        print(f"{callers.versions.total()} answers while two versions were switched to, all of one version each")
         assert callers.versions.keys() == {LABELS.model_version, "2-2"}
+        assert "not ready" not in caplog.text
         assert callers.expected[LABELS.model_version] != callers.expected["2-2"]
         assert counted(door, "reviewlens_rollout_switches_total") == 2
         assert isinstance(former.triton, OwnTriton)
