@@ -79,7 +79,7 @@ async def span_collector() -> AsyncIterator[Mapping[str, int]]:
         return b""  # an ExportTraceServiceResponse with nothing to tell
 
     server = grpc.aio.server()
-    handlers = {"Export": grpc.unary_unary_rpc_method_handler(export)}
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Export": grpc.unary_unary_rpc_method_handler(export)}
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     counts["port"] = server.add_insecure_port("127.0.0.1:0")

@@ -82,7 +82,9 @@ class Deployment:
         self.triton: Triton = (
             RemoteTriton(source.triton_url)
             if source.triton_url
-            else OwnTriton(source.model_repository, version, settings.tracing.triton_otlp_url)
+            else OwnTriton(
+                source.model_repository, version, settings.tracing.triton_otlp_url, settings.embedded_threads
+            )
         )
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None

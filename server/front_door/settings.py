@@ -202,6 +202,9 @@ class Settings(Section):
     model_repository: Path = Field(
         default=Path("model_repository"), description="folder of the models that Triton serves"
     )
+    embedded_threads: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="threads of the embedded Triton for each model; 0: as many as the host has cores"
+    )
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=30.0, description="seconds that accepted calls have after SIGTERM"
     )

@@ -61,12 +61,16 @@ class OwnTriton:
     It then serves the same version, whatever has been promoted in the repository meanwhile.
     """
 
-    def __init__(self, repository: Path, version: int, trace_url: str) -> None:
-        """Serve ``version`` of the models in ``repository``; spans go to ``trace_url`` unless it is empty."""
+    def __init__(self, repository: Path, version: int, trace_url: str, threads: int = 0) -> None:
+        """Serve ``version`` of the models in ``repository``; spans go to ``trace_url`` unless it is empty.
+
+        ``threads`` for each model; 0 leaves them to the models' configuration.
+        """
         self._repository = repository
         self._version = version
         self._pinned: PinnedRepository | None = None
         self._trace_url = trace_url or None
+        self._threads = threads or None
         self._triton: EmbeddedTriton | None = None
         self._end = asyncio.Event()
         self._stopped = False
@@ -85,7 +89,9 @@ class OwnTriton:
                 self._pinned = PinnedRepository(self._repository, self._version)
             await asyncio.to_thread(self._pinned.write)
             self._end = asyncio.Event()
-            self._triton = EmbeddedTriton(self._pinned.path, trace_url=self._trace_url, on_log=_log_line)
+            self._triton = EmbeddedTriton(
+                self._pinned.path, threads=self._threads, trace_url=self._trace_url, on_log=_log_line
+            )
             try:
                 await asyncio.to_thread(self._triton.start)
             except EmbeddedTritonError as error:

@@ -43,10 +43,17 @@ def detail_of(error: grpc.aio.AioRpcError, kind: type[M]) -> M | None:
 
 
 def rows_computed(triton_url: str) -> dict[str, int]:
-    """Rows that each model of a Triton has computed."""
-    with triton_grpc.InferenceServerClient(triton_url, channel_args=CHANNEL_ARGUMENTS) as client:
+    """Rows that each model of a Triton has computed, read until they rest: it counts an answer after sending it."""
+
+    def counted(client: triton_grpc.InferenceServerClient) -> dict[str, int]:
         statistics = client.get_inference_statistics(client_timeout=5)
-    return {model.name: model.inference_count for model in statistics.model_stats}
+        return {model.name: model.inference_count for model in statistics.model_stats}
+
+    with triton_grpc.InferenceServerClient(triton_url, channel_args=CHANNEL_ARGUMENTS) as client:
+        rows: dict[str, int] = {}
+        while rows != (rows := counted(client)):
+            time.sleep(0.1)
+        return rows
 
 
 def raw_call(channel: grpc.aio.Channel, method: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
