@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from client.encoding import EncodedReview
@@ -13,7 +14,7 @@ from client.options import AnalysisOptions
 from client.windows import SPECIAL_TOKENS_PER_WINDOW
 
 # What an unmeasured Triton is taken to need, and what a caller is told at most.
-UNKNOWN_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+UNKNOWN_RETRY_S, SHORTEST_RETRY_S, LONGEST_RETRY_S = 1.0, 0.1, 60.0
 
 
 class TokenEstimate:
@@ -52,11 +53,15 @@ def _mask_rows(words: int, options: AnalysisOptions) -> float:
 class TokenAdmission:
     """The tokens of all calls under way, in ``held``, against a limit."""
 
-    def __init__(self, limit: float, tokens_per_second: Callable[[], float]) -> None:
+    def __init__(
+        self, limit: float, tokens_per_second: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """``tokens_per_second`` tells how fast room is made, 0 if that is not known."""
         self.held = 0
         self._limit = limit
         self._tokens_per_second = tokens_per_second
+        self._clock = clock
+        self._promised_until = 0.0
 
     @contextlib.contextmanager
     def admit(self, tokens: int) -> Iterator[None]:
@@ -65,17 +70,29 @@ class TokenAdmission:
         Raises:
             OverloadedError: they do not fit; it says when they should.
         """
-        excess = self.held + tokens - self._limit
-        if excess > 0 and self.held:
-            rate = self._tokens_per_second()
-            wait = min(self.held, excess) / rate if rate else UNKNOWN_RETRY_S
+        if self.held and self.held + tokens > self._limit:
             raise OverloadedError(
                 f"{self.held:,} tokens are under way and this call needs about {tokens:,}, {self._limit:,.0f} at most; "
                 "come back later or send less",
-                retry_after_s=min(max(wait, 0.1), LONGEST_RETRY_S),
+                retry_after_s=min(max(self._wait_s(tokens), SHORTEST_RETRY_S), LONGEST_RETRY_S),
             )
         self.held += tokens
         try:
             yield
         finally:
             self.held -= tokens
+
+    def _wait_s(self, tokens: int) -> float:
+        """Seconds until there should be room for a call's tokens, behind those who were sent away before.
+
+        Told each for itself, all of them would come back together. Nobody is told more than a full queue takes: who
+        was sent away may have gone elsewhere.
+        """
+        rate = self._tokens_per_second()
+        if not rate:
+            return UNKNOWN_RETRY_S
+        now = self._clock()
+        room = now + min(self.held, self.held + tokens - self._limit) / rate
+        turn = min(max(room, self._promised_until), now + max(self._limit, self.held) / rate)
+        self._promised_until = turn + tokens / rate
+        return turn - now

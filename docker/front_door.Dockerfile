@@ -45,10 +45,13 @@ LABEL org.opencontainers.image.title="reviewlens-front-door" \
       org.opencontainers.image.revision="${REVISION}"
 # Reachable from outside the container, and therefore only with TLS: set REVIEWLENS_TLS__CERTIFICATE_FILE and
 # REVIEWLENS_TLS__KEY_FILE, or REVIEWLENS_TLS__ALLOW_PLAINTEXT=true behind a service mesh.
+# MALLOC_*: glibc's allocator keeps what large messages took; so it gives it back.
 ENV PATH=/opt/reviewlens/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=1 \
+    MALLOC_MMAP_THRESHOLD_=131072 \
     REVIEWLENS_LISTEN=0.0.0.0:8500 \
     REVIEWLENS_METRICS__LISTEN=0.0.0.0:9500 \
     REVIEWLENS_MODEL_REPOSITORY=/models

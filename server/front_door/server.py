@@ -38,6 +38,8 @@ LIVENESS = "liveness"
 REFUSED_WITH_WORDS = 2
 # A client that vanished without a word is noticed in about their sum, and its work is stopped.
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
+# Fewer streams of a connection are advised against: RFC 9113, section 6.5.2.
+LEAST_STREAMS = 100
 # A call that gRPC has accepted reaches its handler within this time.
 ACCEPTED_S = 0.1
 # What is left for answers on their way, and for clients that watch our health, once all calls are answered.
@@ -183,6 +185,8 @@ class FrontDoor:
             options=[
                 ("grpc.max_receive_message_length", REFUSED_WITH_WORDS * self._settings.limits.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
+                # Calls beyond these wait at the client: messages are in memory before their calls can be refused.
+                ("grpc.max_concurrent_streams", max(LEAST_STREAMS, 2 * self._settings.limits.max_calls_per_client)),
                 ("grpc.so_reuseport", 0),  # a second server on the port is a mistake that must show
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),

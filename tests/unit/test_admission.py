@@ -28,9 +28,26 @@ def test_calls_are_admitted_up_to_the_limit_and_leave_room_when_they_end() -> No
         with pytest.raises(KeyError), admission.admit(40):
             raise KeyError
         assert admission.held == 60
-        assert refused(admission, 60) == pytest.approx(2)  # 20 too many, 10 a second
-        assert refused(admission, 1000) == pytest.approx(6)  # when all 60 are done
     assert admission.held == 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "wait_s"),
+    [(60, 2), (1000, 6)],  # 20 too many, 10 a second; when all 60 are done
+)
+def test_the_retry_hint_is_the_time_until_there_is_room(tokens: int, wait_s: float) -> None:
+    admission = TokenAdmission(100, lambda: 10.0, clock=lambda: 5.0)
+    with admission.admit(60):
+        assert refused(admission, tokens) == pytest.approx(wait_s)
+
+
+def test_callers_who_are_refused_together_are_sent_away_for_different_times() -> None:
+    now = 5.0
+    admission = TokenAdmission(100, lambda: 10.0, clock=lambda: now)
+    with admission.admit(100):
+        assert [refused(admission, 30) for _ in range(4)] == pytest.approx([3, 6, 9, 10])  # 10 s is a full queue
+        now += 20
+        assert refused(admission, 30) == pytest.approx(3), "a promise ends with its time"
 
 
 def test_a_call_above_the_limit_is_admitted_alone() -> None:
