@@ -135,8 +135,13 @@ async def test_every_way_to_end_has_its_code(
     (line,) = call_lines(caplog, stream_method)
     assert (line["code"], line["reviews"]) == ("CANCELLED", 1)
 
-    assert await service.AnalyzeStream(timeout=0.5).code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    await until(door, "reviewlens_requests_total", 1, method=stream_method, code="DEADLINE_EXCEEDED")
+    # A call that reaches a busy server more than 0.1 s late looks as if it had been cancelled; not every one does.
+    for _ in range(10):
+        assert await service.AnalyzeStream(timeout=0.5).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(door, "reviewlens_requests_in_flight", 0, method=stream_method)
+        if metric(door, "reviewlens_requests_total", method=stream_method, code="DEADLINE_EXCEEDED"):
+            break
+    assert metric(door, "reviewlens_requests_total", method=stream_method, code="DEADLINE_EXCEEDED") == 1
 
     unknown: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/{'x' * 100}")
     with pytest.raises(grpc.aio.AioRpcError) as missing:
