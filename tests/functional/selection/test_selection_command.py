@@ -101,7 +101,7 @@ def test_outliers_are_what_no_cluster_holds(arguments: list[str], checkpoint: Pa
     rows = chosen(tmp_path)
     # How many there are, depends on the tokenizer, whose training breaks ties by chance.
     assert 8 <= len(rows) <= 20
-    assert sum(row["text"] in CLUSTERED for row in rows) <= len(rows) / 4, "half of the pool are of the clusters"
+    assert sum(row["text"] in CLUSTERED for row in rows) <= 0.4 * len(rows), "half of the pool are of the clusters"
     assert all(re.search("its nearest reviews are .* times as far as usual", row["why"]) for row in rows)
 
 
