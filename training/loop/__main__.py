@@ -23,10 +23,11 @@ from pathlib import Path
 
 from client.errors import ReviewLensError
 from client.served import served_version
+from client.whole_files import write_whole
 from export.versions import model_version, whole_versions
 from training.data import LabelSet
 from training.loop.decision import Decision, Rule, decide
-from training.loop.files import locked, write_whole
+from training.loop.files import locked
 from training.loop.labelling import add_answers, read_answers
 from training.loop.options import add_comparison_options, add_run_options, given_settings, new_settings
 from training.loop.promotion import Change, history, promote, rollback

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from client.whole_files import write_whole
 from training.data import LabelSet
 from training.loop import label_studio, sheets
 from training.loop.answers import DECISION, Answer, Task
-from training.loop.files import read_rows, write_rows, write_whole
+from training.loop.files import read_rows, write_rows
 from training.loop.settings import Run
 
 SELECTED, LABELLING, ANSWERS = "selected.jsonl", "labelling", "answers.jsonl"

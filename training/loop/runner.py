@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import asdict
 
-from training.loop.files import write_whole
+from client.whole_files import write_whole
 from training.loop.labelling import WaitingForLabels
 from training.loop.report import render
 from training.loop.settings import Run

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from client.errors import InvalidInputError
-from training.loop.files import write_whole
+from client.whole_files import write_whole
 
 STATE_FILE = "state.json"
 DEFAULT_LABEL_SET = Path(__file__).resolve().parent.parent / "label_sets" / "fashion.json"

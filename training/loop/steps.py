@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from client.served import served_version
+from client.whole_files import write_whole
 from training.corpus import split_of
 from training.loop.bootstrap import Difference
 from training.loop.decision import Rule
 from training.loop.decision import decide as apply_rule
-from training.loop.files import write_rows, write_whole
+from training.loop.files import write_rows
 from training.loop.labelling import LABELLED, SELECTED, ask, label_set_of, take_labels
 from training.loop.options import file_of
 from training.loop.promotion import promote

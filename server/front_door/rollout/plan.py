@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 from client.artifact import Artifact
 from client.errors import InvalidInputError
 from client.served import ENSEMBLE, served_version
-from server.front_door.rollout.files import write_whole
+from client.whole_files import write_whole
 from server.front_door.settings import OptionalAddress, Section
 
 HEADER = (

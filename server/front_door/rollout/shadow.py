@@ -16,9 +16,9 @@ from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 from client.errors import InvalidInputError, ReviewLensError
 from client.options import AnalysisOptions
 from client.results import ReviewInput
+from client.whole_files import write_whole
 from server.front_door.deployment import Deployment
 from server.front_door.metrics import Metrics
-from server.front_door.rollout.files import write_whole
 from server.front_door.rollout.journal import Journal, read_journal
 from server.front_door.settings import Rollout
 from server.front_door.status import unexpected

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from reviewlens.v1 import review_analysis_service_pb2 as pb
 
-from server.front_door.rollout.files import write_whole
+from client.whole_files import write_whole
 from server.front_door.triton import OwnTriton
 from tests.functional.front_door.calls import request_of, stream_of, until
 from tests.functional.reviews import REVIEWS
