@@ -6,6 +6,7 @@ only and has no HTTP endpoint; production runs NVIDIA's current image on the sam
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -35,6 +36,7 @@ RESTRICTED_PROTOCOLS = "shared-memory,trace,logging"
 LOG_LINES_KEPT = 5000
 LOG_LINES_SHOWN = 12
 LOG_LINE_LENGTH = 240
+SIGNAL_CHECK_S = 1.0
 # Without this a client would send loopback calls to the proxy of the environment.
 CHANNEL_ARGUMENTS = [("grpc.enable_http_proxy", 0)]
 
@@ -158,9 +160,13 @@ class EmbeddedTriton:
         Raises:
             EmbeddedTritonError: the server ended; the message shows the end of its log.
         """
-        status = self._running().wait()
+        process = self._running()
+        # A signal that arrives between Python's last look and the system call interrupts neither: look again.
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SIGNAL_CHECK_S)
         self.stop()
-        raise self._failure(f"ended with status {status}")
+        raise self._failure(f"ended with status {process.returncode}")
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:

@@ -22,7 +22,8 @@ from pathlib import Path
 from server.embedded import EmbeddedTriton
 with EmbeddedTriton(Path(sys.argv[2])) as triton:
     print("ready:", triton.grpc_url, flush=True)
-    time.sleep(60)
+    for _ in range(600):  # a signal just before a sleep does not shorten it
+        time.sleep(0.1)
 """
 FORKED_PROGRAM = IN_A_PROGRAM.replace(
     'print("ready:", triton.grpc_url',
@@ -66,6 +67,11 @@ class Program:
         return [path.name for path in self.temporary.glob("*/python_env_*")]
 
 
+def _heed_interrupts() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def start(shared_repository: Path, tmp_path: Path) -> Iterator[Callable[[list[str]], Program]]:
     """Starts Python with arguments and the repository's path, and returns once the server is ready."""
@@ -80,6 +86,7 @@ def start(shared_repository: Path, tmp_path: Path) -> Iterator[Callable[[list[st
             text=True,
             env={**os.environ, MARK: mark, "TMPDIR": str(tmp_path)},
             cwd=Path(__file__).parents[3],
+            preexec_fn=_heed_interrupts,
         )
         processes.append(process)
         assert process.stdout is not None
