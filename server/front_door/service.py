@@ -19,15 +19,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import grpc
 from reviewlens.v1 import review_analysis_service_pb2 as pb
 from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
-from client.errors import DeadlineExceededError, OverloadedError, ReviewLensError, ServerUnavailableError
+from client.errors import DeadlineExceededError, ServerUnavailableError
 from client.options import AnalysisOptions
-from client.results import ReviewInput, failed_analysis
+from client.results import ReviewInput
 from client.timings import Timings
 from server.front_door.admission import ClientCalls
 from server.front_door.answering import Answering
@@ -40,13 +39,13 @@ from server.front_door.requests import (
     options_of,
     parse,
     raise_if_lost,
-    review_of,
     reviews_of,
     timings_message,
 )
 from server.front_door.rollout.traffic import ticket_of
 from server.front_door.settings import Settings
-from server.front_door.status import Context, failures_as_status, unexpected
+from server.front_door.status import Context, failures_as_status
+from server.front_door.streams import ReviewStream
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ReviewAnalysisService"]
 # The analysis of a call ends this much before its caller's deadline, so that what is finished still arrives.
@@ -117,23 +116,25 @@ class ReviewAnalysisService:
         raise AssertionError("failures end the call")
 
     async def analyze_stream(self, _: object, context: Context) -> None:
-        """AnalyzeStream: each review by itself, so many at once as there is room for."""
+        """AnalyzeStream: see ``ReviewStream``."""
         async with failures_as_status(context):
             self._check_open()
             with self.calls.admit(self._identify(context)):
                 self._models.check_ready()
                 ticket = _ticket(context)
-                async with asyncio.TaskGroup() as tasks:
-                    reading = tasks.create_task(self._read_all(ticket, context, tasks))
-                    draining = tasks.create_task(self._draining.wait())
-                    await asyncio.wait({reading, draining}, return_when=asyncio.FIRST_COMPLETED)
-                    reading.cancel()
-                    draining.cancel()
-                # All that was read is answered.
-                if reading.cancelled():
+
+                async def analyze(
+                    reviews: Sequence[ReviewInput], options: AnalysisOptions, deadline_s: float
+                ) -> tuple[list[ReviewAnalysis], Timings]:
+                    answer = await self._answering.analyze(ticket, reviews, options, deadline_s)
+                    return answer.analyses, answer.timings
+
+                def deadline_s() -> float:
+                    return self._deadline_s(context, self._limits.max_deadline_s)
+
+                stream = ReviewStream(context, analyze, deadline_s, self._count, self._limits, self._defaults)
+                if not await stream.answer_all(self._draining):
                     self._check_open()
-                elif failure := reading.result():
-                    raise failure
 
     async def get_info(self, data: bytes, context: Context) -> pb.GetInfoResponse:
         """GetInfo: what is served, and within which limits."""
@@ -149,57 +150,6 @@ class ReviewAnalysisService:
             raise ServerUnavailableError(
                 "the server is shutting down; send what has no answer again, elsewhere if you can"
             )
-
-    async def _read_all(self, ticket: str, context: Context, tasks: asyncio.TaskGroup) -> ReviewLensError | None:
-        """Start the answer to each message of a stream as soon as there is room; what was wrong with the last one."""
-        room, writing = asyncio.Semaphore(self._limits.max_stream_reviews), asyncio.Lock()
-        while True:
-            await room.acquire()
-            data: Any = await context.read()
-            if data is grpc.aio.EOF:
-                return None
-            try:
-                request = parse(pb.AnalyzeStreamRequest, data, self._limits.max_message_bytes)
-                review, options = review_of(request), options_of(request.options, self._defaults)
-            except ReviewLensError as error:
-                return error
-            tasks.create_task(self._answer(review, options, ticket, context, room, writing))
-
-    async def _answer(
-        self,
-        review: ReviewInput,
-        options: AnalysisOptions,
-        ticket: str,
-        context: Context,
-        room: asyncio.Semaphore,
-        writing: asyncio.Lock,
-    ) -> None:
-        """Analyze a stream's review, write its answer and give its room back."""
-        timings = Timings()
-        try:
-            analysis, timings = await self._analyze_when_possible(review, options, ticket, context)
-        except Exception as error:  # noqa: BLE001  (one review's failure is no other's)
-            known = error if isinstance(error, ReviewLensError) else unexpected(error)
-            analysis = failed_analysis(review, known)
-        self._count([analysis], timings)
-        async with writing:
-            await context.write(pb.AnalyzeStreamResponse(analysis=analysis, timings=timings_message(timings)))
-        room.release()
-
-    async def _analyze_when_possible(
-        self, review: ReviewInput, options: AnalysisOptions, ticket: str, context: Context
-    ) -> tuple[ReviewAnalysis, Timings]:
-        """Analyze a review as soon as the queue has room for it."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._deadline_s(context, self._limits.max_deadline_s)
-        while True:
-            try:
-                answer = await self._answering.analyze(ticket, [review], options, deadline - clock())
-                return answer.analyses[0], answer.timings
-            except OverloadedError as error:
-                if clock() + error.retry_after_s >= deadline:
-                    raise
-                await asyncio.sleep(error.retry_after_s)
 
     def _count(self, analyses: Sequence[ReviewAnalysis], timings: Timings) -> None:
         """Into metrics, the call's log line and its trace."""
