@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import grpc
 import pytest
 from reviewlens.v1 import review_analysis_service_pb2 as pb
 
+from client.results import ReviewInput
+from server.front_door.answering import Answer, Answering
 from server.front_door.server import FrontDoor
 from tests.functional.front_door.calls import calls_under_way, raw_stream, request_of, stream_of, until
 from tests.functional.front_door.conftest import Stub
@@ -46,9 +49,49 @@ async def test_failures_are_values_and_options_are_each_reviews_own(stub: Stub) 
 
 
 async def test_short_review_overtakes_a_long_one(stub: Stub) -> None:
-    texts = [" ".join([LONG_REVIEW] * 10), REVIEWS[6]]
-    order = [answer.analysis.id async for answer in stub.AnalyzeStream(stream_of(texts))]
-    assert order == ["1", "0"]
+    assert await _ids(stub, [" ".join([LONG_REVIEW] * 10), REVIEWS[6]]) == ["1", "0"]
+
+
+async def test_long_review_holds_up_none_that_came_with_it(stub: Stub) -> None:
+    texts = [*REVIEWS[:2], " ".join([LONG_REVIEW] * 10), *REVIEWS[2:6]]
+    assert (await _ids(stub, texts))[-1] == "2"
+
+
+async def test_reviews_that_come_together_are_analyzed_together(
+    gated_door: FrontDoor, gated_stub: Stub, gate: Gate
+) -> None:
+    texts = [f"핏이 예뻐요 {number}번" for number in range(40)]
+    gate.shut()
+    receiving = asyncio.create_task(_ids(gated_stub, texts))
+    await asyncio.sleep(0.5)
+    gate.open()
+    assert sorted(await receiving, key=int) == [str(number) for number in range(len(texts))]
+    labels = {"model_version": "tiny-1", "role": "champion"}
+    groups = gated_door.metrics.registry.get_sample_value("reviewlens_calls_by_model_total", labels)
+    assert groups is not None
+    assert 2 <= groups <= len(texts) / 2
+
+
+async def test_a_review_that_breaks_the_server_breaks_no_other(
+    door: FrontDoor, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyze = Answering.analyze
+
+    async def broken(self: Answering, ticket: str, reviews: Sequence[ReviewInput], *rest: Any) -> Answer:
+        if any(review.text == "고장" for review in reviews):
+            raise ZeroDivisionError
+        return await analyze(self, ticket, reviews, *rest)
+
+    monkeypatch.setattr(Answering, "analyze", broken)
+    texts = [*REVIEWS[:3], "고장", *REVIEWS[3:6]]
+    answers = {answer.analysis.id: answer.analysis async for answer in stub.AnalyzeStream(stream_of(texts))}
+    assert len(answers) == len(texts)
+    assert [number for number, analysis in answers.items() if analysis.HasField("error")] == ["3"]
+    assert answers["3"].error.code == "INTERNAL"
+
+
+async def _ids(stub: Stub, texts: Sequence[str]) -> list[str]:
+    return [answer.analysis.id async for answer in stub.AnalyzeStream(stream_of(texts))]
 
 
 @pytest.mark.parametrize("sections", [{"limits": {"max_stream_reviews": AT_ONCE}}])

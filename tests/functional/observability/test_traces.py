@@ -96,7 +96,14 @@ async def test_failures_are_marked_and_long_streams_stay_small(
     open_door: OpenDoor, grpc_collector: GrpcCollector
 ) -> None:
     door = await open_door(tracing={"otlp_endpoint": grpc_collector.url, "sample_ratio": 1.0})
-    reviews = [pb.AnalyzeStreamRequest(review=pb.Review(id=str(n), text=f"{REVIEW} {n}번")) for n in range(24)]
+    # Neighbours that want something else are not answered together.
+    reviews = [
+        pb.AnalyzeStreamRequest(
+            review=pb.Review(id=str(n), text=f"{REVIEW} {n}번"),
+            options=pb.AnalysisOptions(highlights_per_keyword=1 + n % 2),
+        )
+        for n in range(24)
+    ]
     async with grpc.aio.insecure_channel(door.address) as channel:
         service = ReviewAnalysisServiceStub(channel)
         assert len([answer async for answer in service.AnalyzeStream(iter(reviews))]) == len(reviews)

@@ -48,10 +48,12 @@ async def test_report_counts_what_both_versions_say(
         streamed = {r.analysis.model_version async for r in stub.AnalyzeStream(stream_of(REVIEWS[:3]))}
         assert streamed == {"tiny-1"}
         await until(lambda: counted(door, COMPARED, result="compared") == len(REVIEWS) + 3)
-        await until(lambda: report.exists() and json.loads(report.read_text())["comparisons"][0]["calls"] == 4)
+        reviews = len(REVIEWS) + 3
+        await until(lambda: report.exists() and json.loads(report.read_text())["comparisons"][0]["reviews"] == reviews)
     (comparison,) = json.loads(report.read_text())["comparisons"]
     assert (comparison["champion"], comparison["challenger"]) == ("tiny-1", "tiny-2")
-    assert (comparison["calls"], comparison["reviews"], comparison["dropped"]) == (4, len(REVIEWS) + 3, 0)
+    assert (comparison["reviews"], comparison["dropped"]) == (reviews, 0)
+    assert 3 <= comparison["calls"] <= 4  # the stream's first review, and the others, together if they came at once
     assert comparison["failed"] == {}
 
     expected: Counter[str] = Counter()
