@@ -149,6 +149,9 @@ def limits_message(limits: Limits) -> pb.Limits:
         max_reviews=limits.max_reviews,
         max_characters=limits.max_characters,
         max_calls_per_client=limits.max_calls_per_client,
+        max_stream_reviews=limits.max_stream_reviews,
+        default_deadline=_duration(limits.default_deadline_s),
+        max_deadline=_duration(limits.max_deadline_s),
     )
 
 

@@ -66,7 +66,7 @@ def test_an_addition_passes_once_it_is_generated(protos: Path) -> None:
         protos,
         SERVICE,
         "  int32 max_calls_per_client = 4;\n",
-        "  int32 max_calls_per_client = 4;\n  int32 added = 5;\n",
+        "  int32 max_calls_per_client = 4;\n  int32 added = 100;\n",
     )
     check = generate(protos, "--check")
     assert check.returncode == 1

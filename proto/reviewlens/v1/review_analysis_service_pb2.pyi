@@ -148,13 +148,19 @@ class SentimentLabel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., score: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_reviews", "max_characters", "max_calls_per_client")
+    __slots__ = ("max_message_bytes", "max_reviews", "max_characters", "max_calls_per_client", "max_stream_reviews", "default_deadline", "max_deadline")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_REVIEWS_FIELD_NUMBER: _ClassVar[int]
     MAX_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     MAX_CALLS_PER_CLIENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAM_REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    MAX_DEADLINE_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_reviews: int
     max_characters: int
     max_calls_per_client: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_reviews: _Optional[int] = ..., max_characters: _Optional[int] = ..., max_calls_per_client: _Optional[int] = ...) -> None: ...
+    max_stream_reviews: int
+    default_deadline: _duration_pb2.Duration
+    max_deadline: _duration_pb2.Duration
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_reviews: _Optional[int] = ..., max_characters: _Optional[int] = ..., max_calls_per_client: _Optional[int] = ..., max_stream_reviews: _Optional[int] = ..., default_deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from reviewlens.v1 import review_analysis_service_pb2 as pb
 
 from client.analyzer import ReviewAnalyzer
@@ -71,7 +72,15 @@ async def test_info_tells_labels_hashes_and_limits(stub: Stub, tiny_artifact: Ar
     )
     assert (model.model_version, model.traffic_share, model.overall) == ("tiny-1", 1.0, "만족도")
     assert model.tokenizer_sha256 == labels.tokenizer_sha256
-    assert (info.limits.max_reviews, info.limits.max_message_bytes) == (256, 4 * 1024 * 1024)
+    assert info.limits == pb.Limits(
+        max_message_bytes=4 * 1024 * 1024,
+        max_reviews=256,
+        max_characters=10_000,
+        max_calls_per_client=64,
+        max_stream_reviews=64,
+        default_deadline=Duration(seconds=30),
+        max_deadline=Duration(seconds=120),
+    )
 
 
 @pytest.mark.parametrize("sections", [{"health": {"probe_every_s": 60}}])
