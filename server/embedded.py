@@ -147,11 +147,14 @@ class EmbeddedTriton:
         except subprocess.TimeoutExpired:
             process.kill()  # takes the server with it
             process.wait()
+        killed = process.returncode < 0  # then the supervisor has not cleaned up
+        if killed:
+            supervisor.kill_orphans(self._id)
         if self._pump is not None:
             self._pump.join()
         for stream in filter(None, [process.stdout]):
             stream.close()
-        if process.returncode < 0:  # a supervisor that was killed has not cleaned up
+        if killed:
             supervisor.remove_leftovers(self._id)
 
     def wait(self) -> None:

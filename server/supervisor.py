@@ -82,6 +82,15 @@ def run(job: Job) -> int:
         remove_leftovers(job.prefix)
 
 
+def kill_orphans(prefix: str) -> None:
+    """Kill what the job's command started from the temporary folder: processes that hang do not end with it."""
+    begin = f"{tempfile.gettempdir()}/{prefix}-".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+            if (folder / "cmdline").read_bytes().startswith(begin):
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
 def remove_leftovers(prefix: str) -> None:
     """Remove the temporary folder and the shared memory of the job with this prefix."""
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}-*"):

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import signal
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -80,9 +81,17 @@ async def test_a_stream_stays_with_its_version(
 
 
 async def test_champion_answers_what_the_challenger_fails_on(
-    rollout_file: Path, tiny_repository: Path, champion: Table, next_repository: Path
+    rollout_file: Path,
+    tiny_repository: Path,
+    champion: Table,
+    next_repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The challenger's Triton is killed under load; once it is back, it gets its share again."""
+    """The challenger's Triton is killed under load; once it is back, it gets its share again. Nothing of it stays."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     embedded = {"model_repository": str(next_repository), "mode": "split", "share": 1.0}
     write_plan(rollout_file, champion=champion, challenger=embedded)
     async with open_door(tiny_repository, rollout={"file": str(rollout_file)}) as (door, stub):
@@ -102,6 +111,8 @@ async def test_champion_answers_what_the_challenger_fails_on(
         callers.check()
         assert counted(door, "reviewlens_challenger_fallbacks_total", code="UNAVAILABLE") > 0
         await until_served(stub, {"tiny-2": 1.0, "tiny-1": 0.0})
+    # A model that computed when its server died would wait for it forever.
+    await until(lambda: list(temporary.iterdir()) == [])
 
 
 async def test_what_is_wrong_with_the_call_itself_stays_wrong(
