@@ -94,10 +94,3 @@ def pad_rows(
     input_ids = np.full(attended.shape, pad_id, dtype=np.int64)
     input_ids[attended] = np.fromiter(chain.from_iterable(rows_input_ids), np.int64, int(lengths.sum()))
     return input_ids, attended.astype(np.int64)
-
-
-def padding_share(lengths: Sequence[int], batches: Sequence[Batch]) -> float:
-    """The share of computed tokens that are padding, 0 to 1."""
-    computed = sum(len(batch.rows) * batch.length for batch in batches)
-    used = sum(lengths[row] for batch in batches for row in batch.rows)
-    return 1 - used / computed if computed else 0.0

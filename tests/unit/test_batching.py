@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.batching import BUCKETS, Batch, bucket_of, buckets_up_to, pack, padded, padding_share
+from client.batching import BUCKETS, Batch, bucket_of, buckets_up_to, pack, padded
 
 LENGTHS = st.lists(st.integers(3, 512), max_size=300)
 
@@ -72,12 +72,7 @@ def test_padding_of_a_batch() -> None:
     assert attention_mask.tolist() == [[1, 1, 1, 1, 1, 0], [1, 1, 1, 0, 0, 0]]
 
 
-def test_padding_share() -> None:
-    lengths = [8, 6, 20, 16]
-    assert padding_share(lengths, pack(lengths)) == pytest.approx(1 - 50 / (8 + 8 + 24 + 16))
-    assert padding_share([], []) == 0.0
-
-
 def test_few_tokens_of_a_usual_mix_are_padding() -> None:
     lengths = np.random.default_rng(1).gamma(2.0, 18.0, size=5_000).astype(int).clip(4, 256).tolist()
-    assert padding_share(lengths, pack(lengths)) < 0.12
+    computed = sum(len(batch.rows) * batch.length for batch in pack(lengths))
+    assert 1 - sum(lengths) / computed < 0.12
