@@ -78,17 +78,18 @@ class ReviewStream:
         Raises:
             ReviewLensError: what was wrong with the last message; the reviews before it have been answered.
         """
-        try:
-            async with self._tasks:
-                reading = self._tasks.create_task(self._read())
-                stopping = self._tasks.create_task(draining.wait())
+        async with self._tasks:
+            reading = self._tasks.create_task(self._read())
+            stopping = self._tasks.create_task(draining.wait())
+            try:
                 await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 reading.cancel()
                 stopping.cancel()
                 await asyncio.wait({reading})
-                self._send()
-        finally:
-            self._stop_timer()
+            except asyncio.CancelledError:
+                self._stop_timer()  # nobody waits any more for what has gathered
+                raise
+            self._send()
         if reading.cancelled():
             return False
         if failure := reading.result():
