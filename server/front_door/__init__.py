@@ -2,7 +2,7 @@
 
 | about | modules |
 |---|---|
-| a call | `service` (what each method does), `streams`, `requests` and `status` (messages and errors), `admission`, `cache` |
+| a call | `service`, `streams` (what methods do), `requests`, `status` (messages, errors), `admission`, `cache` |
 | the models behind it | `models`, `deployment`, `triton`, `pinned_repository`, `readiness` |
 | two versions side by side | `answering`, `rollout/` |
 | who may call | `security`, `certificates`, `tokens` |
