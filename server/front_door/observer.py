@@ -41,7 +41,7 @@ LOGGED_AS_ERROR = {"UNKNOWN", "INTERNAL", "DATA_LOSS"}
 # gRPC cancels a handler when its deadline passes, just as when its caller goes away. The caller's clock began earlier,
 # by the time on the way, so its cancellation comes before the deadline has passed here.
 LATE_S = 0.1
-# A stream may have any number of reviews, a trace should not.
+# A stream may have any number of groups, a trace should not.
 ANSWERS_TRACED = 16
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -78,7 +78,7 @@ _current_call: ContextVar[Call | None] = ContextVar("current_call", default=None
 def record_analyses(analyses: Sequence[ReviewAnalysis], timings: Timings) -> None:
     """Tell the call's log line and trace of an answer, just finished; log its texts where that is asked for.
 
-    A stream tells of each answer by itself. Outside of a call there is nobody to tell, and nothing happens.
+    A stream tells of each group of reviews by itself. Outside of a call there is nobody to tell, and nothing happens.
     """
     call = _current_call.get()
     if call is None:
