@@ -99,6 +99,7 @@ class TokenFile:
         self._next_look = time.monotonic() + LOOK_EVERY_S
         self._seen = self._state()  # before it is read: a change in between is then seen
         self._tokens = self._read()
+        self._problem = ""
 
     def tokens(self) -> tuple[Token, ...]:
         """The tokens that are good now."""
@@ -107,13 +108,21 @@ class TokenFile:
             self._next_look = now + LOOK_EVERY_S
             state = self._state()
             if state != self._seen:
-                self._seen = state
-                try:
-                    self._tokens = self._read()
-                    LOGGER.info("%d tokens read from %s", len(self._tokens), self._file)
-                except InvalidInputError as error:
-                    LOGGER.error("the tokens were not read again, the last ones stay good: %s", error)
+                self._read_again(state)
         return self._tokens
+
+    def _read_again(self, state: tuple[int, ...]) -> None:
+        """Read the file, which is in ``state``; one that cannot be used is tried at every look, and logged once."""
+        try:
+            self._tokens = self._read()
+        except InvalidInputError as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                LOGGER.error("the tokens were not read again, the last ones stay good: %s", error)
+            return
+        # Only now: what kept it from being read, as its permissions, may change while its state does not.
+        self._seen, self._problem = state, ""
+        LOGGER.info("%d tokens read from %s", len(self._tokens), self._file)
 
     def _state(self) -> tuple[int, ...]:
         """Differs when the file does; follows links, as Kubernetes swaps a link when a secret changes."""

@@ -117,6 +117,34 @@ def test_a_file_of_tokens_is_read_again_when_it_changes(
         assert SECRET not in record.getMessage()
 
 
+def test_a_file_that_could_not_be_read_is_tried_again(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions that are mended leave time, size and inode as they were."""
+    caplog.set_level(logging.INFO)
+    (old, old_line), (new, new_line) = new_token("old"), new_token("new")
+    path = tmp_path / "tokens"
+    path.write_text(old_line)
+    file = TokenFile(path)
+
+    path.write_text(f"{new_line}\n")
+
+    def denied(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as forbidden:
+        forbidden.setattr(Path, "read_text", denied)  # chmod would not keep root from reading
+        for _ in range(3):
+            clock.now += tokens.LOOK_EVERY_S
+            assert tokens.name_of(old, file.tokens()) == "old"
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "Permission denied" in caplog.text
+    for _ in range(2):
+        clock.now += tokens.LOOK_EVERY_S
+        assert tokens.name_of(new, file.tokens()) == "new"
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"), [(None, "No such file or directory"), (b"\xff\xfe", "not UTF-8"), (b"", "no tokens")]
 )
