@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+MOST_QUOTED = 64
+
+
+def quoted(value: str) -> str:
+    """A caller's value as messages show it: in quotes, and its beginning only where it is long.
+
+    A call's message travels in metadata, of which clients take 8 KiB; over that they report an error of their own.
+    """
+    return repr(value if len(value) <= MOST_QUOTED else f"{value[:MOST_QUOTED]}…")
+
 
 class ReviewLensError(Exception):
     """Base of all errors; ``code`` is the gRPC status name that a service would answer with."""

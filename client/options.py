@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from client.artifact import Labels
 from client.encoding import MAX_CHARACTERS
-from client.errors import InvalidInputError
+from client.errors import InvalidInputError, quoted
 
 HighlightMode = Literal["exact", "fast", "off"]
 
@@ -36,13 +36,15 @@ class AnalysisOptions:
     def __post_init__(self) -> None:
         if self.highlight not in get_args(HighlightMode):
             modes = ", ".join(get_args(HighlightMode))
-            raise InvalidInputError(f"options.highlight: {self.highlight!r} is none of {modes}")
+            raise InvalidInputError(f"options.highlight: {quoted(self.highlight)} is none of {modes}")
         for name in ("highlights_per_keyword", "max_characters"):
             _check_positive(f"options.{name}", getattr(self, name))
         for keyword, threshold in self.thresholds.items():
             # Written so that NaN fails it too.
             if not 0 < threshold < 1:
-                raise InvalidInputError(f"options.thresholds[{keyword!r}]: {threshold} is not above 0 and below 1")
+                raise InvalidInputError(
+                    f"options.thresholds[{quoted(keyword)}]: {threshold} is not above 0 and below 1"
+                )
         object.__setattr__(self, "keywords", tuple(self.keywords))
         object.__setattr__(self, "thresholds", MappingProxyType(dict(self.thresholds)))
 
@@ -59,12 +61,12 @@ class AnalysisOptions:
         for number, keyword in enumerate(self.keywords):
             if keyword not in labels.all_labels:
                 raise InvalidInputError(
-                    f"options.keywords[{number}]: {keyword!r} is none of {', '.join(labels.all_labels)}"
+                    f"options.keywords[{number}]: {quoted(keyword)} is none of {', '.join(labels.all_labels)}"
                 )
         for keyword in self.thresholds:
             if keyword not in labels.keywords:
                 raise InvalidInputError(
-                    f"options.thresholds[{keyword!r}]: only these have a threshold: {', '.join(labels.keywords)}"
+                    f"options.thresholds[{quoted(keyword)}]: only these have a threshold: {', '.join(labels.keywords)}"
                 )
 
 

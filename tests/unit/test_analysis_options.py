@@ -30,6 +30,7 @@ def test_options_do_not_change_with_what_they_were_made_of() -> None:
         ({"highlights_per_keyword": 0}, "options.highlights_per_keyword: 0 is not above 0"),
         ({"max_characters": -1}, "options.max_characters: -1 is not above 0"),
         ({"thresholds": {"핏": 1.0}}, r"options.thresholds\['핏'\]: 1.0 is not above 0 and below 1"),
+        ({"thresholds": {"핏" * 65: 2.0}}, rf"options.thresholds\['{'핏' * 64}…'\]: 2.0 is not above 0 and below 1"),
         ({"thresholds": {"핏": math.nan}}, r"options.thresholds\['핏'\]: nan is not above 0 and below 1"),
     ],
 )

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reviewlens.v1 import review_analysis_service_pb2 as pb
@@ -87,12 +89,16 @@ texts = st.one_of(
         ["", " ", "\0", "핏\0이", "\ufeff", "\u200b", "\U0010ffff", "é́́", "<mask> </s>", "ㅋ" * 3000, "a" * 10_001]
     ),
 )
+# Hypothesis draws no long ones by itself.
+names = st.builds(lambda text, times: text * times, st.text(max_size=10), st.sampled_from([1, 1, 5000]))
 options = st.builds(
     pb.AnalysisOptions,
     highlight_mode=st.integers(-5, 2**31 - 1),
     highlights_per_keyword=st.integers(-(2**31), 2**31 - 1),
-    keywords=st.lists(st.one_of(st.text(max_size=10), st.sampled_from(["가격", "만족도"])), max_size=3),
-    thresholds=st.dictionaries(st.sampled_from(["가격", "핏", "만족도", "?"]), st.floats(width=32), max_size=2),
+    keywords=st.lists(st.one_of(names, st.sampled_from(["가격", "만족도"])), max_size=3),
+    thresholds=st.dictionaries(
+        st.one_of(names, st.sampled_from(["가격", "핏", "만족도", "?"])), st.floats(width=32), max_size=2
+    ),
 )
 reviews = st.builds(pb.Review, id=st.text(max_size=20), text=texts)
 requests = st.builds(pb.AnalyzeRequest, reviews=st.lists(reviews, max_size=5), options=st.none() | options)
@@ -126,6 +132,26 @@ def test_mutated_requests(unary: Send, data: bytes) -> None:
 @fuzz
 def test_valid_messages_with_strange_values(unary: Send, request: pb.AnalyzeRequest) -> None:
     assert unary(request.SerializeToString()).code in PROPER
+
+
+LONG_NAME = "핏" * 5000
+LONG = {
+    "keywords": pb.AnalysisOptions(keywords=[LONG_NAME]),
+    "thresholds": pb.AnalysisOptions(thresholds={LONG_NAME: 0.5}),
+    "a threshold out of range": pb.AnalysisOptions(thresholds={LONG_NAME: 7}),
+}
+
+
+@pytest.mark.parametrize("options", LONG.values(), ids=LONG)
+def test_a_long_name_does_not_break_the_status_that_quotes_it(door: DoorProcess, options: pb.AnalysisOptions) -> None:
+    """A status over 8 KiB reaches its caller as RESOURCE_EXHAUSTED of the caller's own library."""
+    with pytest.raises(grpc.RpcError) as raised:
+        door.stub.Analyze(request_of("핏이 좋아요", options=options), timeout=30)
+    assert raised.value.code() is INVALID_ARGUMENT
+    status = rpc_status.from_call(raised.value)
+    violations = BadRequest()
+    assert any(detail.Unpack(violations) for detail in status.details)
+    assert violations.field_violations[0].field.startswith(("options.keywords[0]", "options.thresholds['핏핏"))
 
 
 @given(data=st.one_of(st.binary(max_size=200), mutated()))
