@@ -98,8 +98,12 @@ def _check_environment(environment: Mapping[str, str]) -> None:
     sections = {name.upper() for name in Settings.model_fields}
     for variable in environment:
         name = variable.upper()
-        if not name.startswith(PREFIX) or name == THREADS_VARIABLE or _SERVICE_LINK.fullmatch(name):
+        if not name.startswith(PREFIX) or _SERVICE_LINK.fullmatch(name):
             continue
+        if name == THREADS_VARIABLE:
+            raise InvalidInputError(
+                f"{variable}: only the embedded Triton's models see it; {_ways('embedded_threads')}"
+            )
         if name.removeprefix(PREFIX).split("__")[0] not in sections:
             known = [variable_of(setting) for setting, _ in fields_of(Settings)]
             raise InvalidInputError(f"{variable}: no such setting in the environment{_suggestion(name, known)}")

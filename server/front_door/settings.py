@@ -40,6 +40,8 @@ Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[str, AfterValidator(_address_or_nothing)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
+# gRPC is given twice as much, and has 32 bits for it.
+CountToDouble = Annotated[int, Field(gt=0, le=2**30 - 1)]
 
 
 class Section(BaseModel):
@@ -51,7 +53,7 @@ class Section(BaseModel):
 class Limits(Section):
     """What callers may ask for. More is refused, never cut."""
 
-    max_message_bytes: Count = Field(default=4 * 1024 * 1024, description="bytes of a request message")
+    max_message_bytes: CountToDouble = Field(default=4 * 1024 * 1024, description="bytes of a request message")
     max_reviews: Count = Field(default=256, description="reviews of an Analyze call")
     max_stream_reviews: Count = Field(
         default=64, description="reviews of a stream under way at once; reading pauses at so many, and nothing fails"
@@ -62,7 +64,7 @@ class Limits(Section):
     max_queued_tokens: Count = Field(
         default=2_000_000, description="tokens waiting for Triton; calls over it are refused"
     )
-    max_calls_per_client: Count = Field(
+    max_calls_per_client: CountToDouble = Field(
         default=64, description="calls that one client may have under way, streams included"
     )
     max_deadline_s: Seconds = Field(

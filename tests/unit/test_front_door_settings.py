@@ -9,6 +9,7 @@ import pytest
 
 from client.errors import InvalidInputError
 from server.front_door.configuration import SettingsFlags, as_toml, settings_table, with_table
+from server.front_door.server import FrontDoor
 from server.front_door.settings import Auth, Limits, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,25 @@ def test_unknown_variable_is_named(variable: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(variable, "2")
     with pytest.raises(InvalidInputError, match=r"(?i)limi?ts(__|\.)max_review.*no such setting.*did you mean"):
         load()
+
+
+def test_what_the_launcher_tells_its_backend_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REVIEWLENS_THREADS", "2")
+    with pytest.raises(
+        InvalidInputError, match=r"REVIEWLENS_THREADS: .*; set --embedded-threads, REVIEWLENS_EMBEDDED_TH"
+    ):
+        load()
+
+
+@pytest.mark.parametrize("setting", ["limits.max-message-bytes", "limits.max-calls-per-client"])
+async def test_what_grpc_is_given_twice_has_room_in_its_32_bits(setting: str) -> None:
+    most = 2**30 - 1
+    elsewhere = ("--listen", "127.0.0.1:0", "--metrics.listen", "", "--triton-url", "127.0.0.1:9")
+    door = FrontDoor(load(f"--{setting}", str(most), *elsewhere))
+    await door.start()
+    await door.drain(0)
+    with pytest.raises(InvalidInputError, match=f"{setting.replace('-', '_')}: '{most + 1}': .*less than or equal"):
+        load(f"--{setting}", str(most + 1))
 
 
 def test_variables_of_kubernetes_services_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

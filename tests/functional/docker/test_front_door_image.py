@@ -124,7 +124,7 @@ def test_cpu_image_brings_its_triton(cpu_image: Image, addresses: dict[str, str]
     assert {"onnxruntime", "nvidia-pytriton"} <= cpu_image.packages.keys()
     assert "torch" not in cpu_image.packages
     with (
-        running(cpu_image, tmp_path / "log", addresses | {"REVIEWLENS_THREADS": "1"}),
+        running(cpu_image, tmp_path / "log", addresses | {"REVIEWLENS_EMBEDDED_THREADS": "1"}),
         grpc.insecure_channel(addresses["REVIEWLENS_LISTEN"], DIRECT) as channel,
     ):
         assert analyze(channel).analyses[0].text == REVIEW

@@ -21,7 +21,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from reviewlens.v1.review_analysis_service_pb2_grpc import ReviewAnalysisServiceStub
 
-from server.wheel import THREADS_VARIABLE
 from tests.functional.command_line import ROOT, wait_until
 
 STARTUP_S = 60.0
@@ -69,6 +68,7 @@ class DoorProcess:
         defaults: dict[str, Any] = {
             "listen": "127.0.0.1:0",
             "model-repository": repository,
+            "embedded-threads": 1,
             "metrics.listen": f"127.0.0.1:{self._metrics_port}",
             "health.probe-every-s": 0.5,
             "drain-s": 30,
@@ -85,7 +85,7 @@ class DoorProcess:
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | {THREADS_VARIABLE: "1", "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
                 text=True,
             )
         assert self._process.stdout
