@@ -158,9 +158,8 @@ class ReviewAnalyzer:
             raise answer
 
     def snapshot(self) -> QueueSnapshot:
-        """What waits now. ``queued_tokens`` are those that ``max_queued_tokens`` bounds: of all calls under way."""
-        snapshot = self._batcher.snapshot()
-        return replace(snapshot, queued_tokens=max(snapshot.queued_tokens, self._admission.held))
+        """What waits now. ``admitted_tokens`` are those that ``max_queued_tokens`` bounds."""
+        return replace(self._batcher.snapshot(), admitted_tokens=self._admission.held)
 
     async def analyze(
         self,
@@ -176,9 +175,10 @@ class ReviewAnalyzer:
         its rows taken out of the queue.
 
         Raises:
-            OverloadedError: what is under way leaves no room for the call's tokens; nothing was done. A call that is
-                larger than ``max_queued_tokens`` altogether is taken when nothing else is under way.
-            InvalidInputError: the options name a keyword that the label set does not have.
+            OverloadedError: what is under way leaves no room for the call's tokens, or no time before its deadline;
+                nothing was done. A single review above ``max_queued_tokens`` is taken when nothing else is under way.
+            InvalidInputError: the options name a keyword that the label set does not have, or several reviews
+                together are above ``max_queued_tokens``.
             ServerUnavailableError: the analyzer is closed.
         """
         analyses, _ = await self.analyze_timed(reviews, options=options, deadline_s=deadline_s)
@@ -203,8 +203,10 @@ class ReviewAnalyzer:
             for number, review in enumerate(reviews, 1)
         ]
         masks = call.options.highlight != "off" and call.options.keywords != (self.labels.overall,)
-        with self._admission.admit(self._estimate.tokens((row.text for row in rows), call.options, masks=masks)):
-            analyses = [analysis async for analysis in self._stream(rows, call, None)]
+        work = self._estimate.work((row.text for row in rows), call.options, masks=masks)
+        seconds_left = call.caller.deadline - asyncio.get_running_loop().time()
+        with self._admission.admit(work, seconds_left) as claim:
+            analyses = [analysis async for analysis in self._stream(rows, call, lambda done: claim.computed(done.rows))]
         return analyses, call.timings
 
     async def analyze_stream(

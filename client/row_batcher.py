@@ -38,12 +38,17 @@ from client.token_rate import TokenRate
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """What waits now. ``tokens_per_second`` is measured; 0 until a batch has been computed."""
+    """What waits now. ``tokens_per_second`` is measured; 0 until a batch has been computed.
+
+    ``queued_tokens`` are padded and wait in the queue; ``admitted_tokens`` are what all calls under way should still
+    need, also for rows that are not planned yet.
+    """
 
     queued_rows: int
     queued_tokens: int
     in_flight_batches: int
     tokens_per_second: float
+    admitted_tokens: int = 0
 
 
 class BatchObserver(Protocol):

@@ -195,6 +195,11 @@ class _Watched(Collector):
         """The gauges, with their values of now."""
         queue = self.snapshot()
         yield GaugeMetricFamily("reviewlens_queue_tokens", "Tokens waiting for Triton", value=queue.queued_tokens)
+        yield GaugeMetricFamily(
+            "reviewlens_admitted_tokens",
+            "Tokens that the calls under way should still need, which limits.max_queued_tokens bounds",
+            value=queue.admitted_tokens,
+        )
         yield GaugeMetricFamily("reviewlens_queue_rows", "Rows waiting for Triton", value=queue.queued_rows)
         yield GaugeMetricFamily("reviewlens_batches_in_flight", "Batches in Triton", value=queue.in_flight_batches)
         yield GaugeMetricFamily(

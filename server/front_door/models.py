@@ -151,6 +151,7 @@ class Models:
             queued_tokens=sum(snapshot.queued_tokens for snapshot in snapshots),
             in_flight_batches=sum(snapshot.in_flight_batches for snapshot in snapshots),
             tokens_per_second=sum(snapshot.tokens_per_second for snapshot in snapshots),
+            admitted_tokens=sum(snapshot.admitted_tokens for snapshot in snapshots),
         )
 
     async def close(self) -> None:

@@ -62,7 +62,7 @@ class Limits(Section):
         default=MAX_CHARACTERS, description="code points of a review; a longer one gets an error"
     )
     max_queued_tokens: Count = Field(
-        default=2_000_000, description="tokens waiting for Triton; calls over it are refused"
+        default=8_000_000, description="tokens that all calls under way may need; calls beyond are refused"
     )
     max_calls_per_client: CountToDouble = Field(
         default=64, description="calls that one client may have under way, streams included"

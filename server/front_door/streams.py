@@ -17,7 +17,7 @@ import grpc
 from reviewlens.v1 import review_analysis_service_pb2 as pb
 from reviewlens.v1.review_analysis_pb2 import ReviewAnalysis
 
-from client.errors import OverloadedError, ReviewLensError
+from client.errors import InvalidInputError, OverloadedError, ReviewLensError
 from client.options import AnalysisOptions
 from client.results import ReviewInput, failed_analysis
 from client.timings import Timings
@@ -147,8 +147,10 @@ class ReviewStream:
         try:
             analyses, timings = await self._analyze_when_possible(group)
         except Exception as error:  # noqa: BLE001  (one review's failure is no other's)
-            expected = isinstance(error, ReviewLensError) and not isinstance(error, OverloadedError)
-            if len(group) > 1 and not expected:
+            of_the_group = isinstance(error, OverloadedError | InvalidInputError) or not isinstance(
+                error, ReviewLensError
+            )
+            if len(group) > 1 and of_the_group:
                 async with asyncio.TaskGroup() as tasks:
                     for read in group:
                         tasks.create_task(self._answer_together([read]))

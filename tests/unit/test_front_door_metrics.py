@@ -60,10 +60,11 @@ def test_calls_reviews_and_stages_are_counted() -> None:
 
 def test_the_queue_and_the_models_are_asked_at_each_scrape() -> None:
     metrics = Metrics()
-    snapshots = [QueueSnapshot(4, 512, 2, 1000.0), QueueSnapshot(0, 0, 0, 1000.0)]
+    snapshots = [QueueSnapshot(4, 512, 2, 1000.0, 2048), QueueSnapshot(0, 0, 0, 1000.0)]
     metrics.watch_queue(lambda: snapshots[0])
     assert value(metrics, "reviewlens_queue_tokens") == 512
     assert value(metrics, "reviewlens_queue_rows") == 4
+    assert value(metrics, "reviewlens_admitted_tokens") == 2048
     assert value(metrics, "reviewlens_batches_in_flight") == 2
     snapshots.pop(0)
     assert value(metrics, "reviewlens_queue_tokens") == 0

@@ -19,6 +19,7 @@ from tests.functional.reviews import LONG_REVIEW, REVIEWS
 
 TEXTS = (*REVIEWS, LONG_REVIEW)
 # Distinct, so that no row of one is a row of another.
+LONG = " ".join(f"{review} {number}번" for number, review in enumerate(REVIEWS * 6))
 MANY = [f"{first} {second}" for first in REVIEWS for second in REVIEWS]
 
 
@@ -199,9 +200,11 @@ async def test_a_call_that_does_not_fit_is_refused_until_there_is_room(
 ) -> None:
     batching = BatchingOptions(max_queued_tokens=2000, concurrency=1)
     async with await ReviewAnalyzer.connect(tiny_triton.grpc_url, tiny_artifact, batching=batching) as analyzer:
-        too_large = asyncio.create_task(analyzer.analyze(MANY))  # admitted: nothing else is there
+        with pytest.raises(InvalidInputError, match=f"^reviews: {len(MANY)} of them need about"):
+            await analyzer.analyze(MANY)
+        too_large = asyncio.create_task(analyzer.analyze([LONG]))  # admitted: nothing else is there
         await asyncio.sleep(0)
-        assert analyzer.snapshot().queued_tokens > 2000
+        assert analyzer.snapshot().admitted_tokens > 2000
         for _ in range(2):
             with pytest.raises(OverloadedError, match="2,000 at most") as refused:
                 await analyzer.analyze(REVIEWS[:1])
@@ -210,21 +213,43 @@ async def test_a_call_that_does_not_fit_is_refused_until_there_is_room(
         (one,) = await analyzer.analyze(REVIEWS[:1])
         assert one.keywords
 
-        cancelled = asyncio.create_task(analyzer.analyze(MANY))
+        cancelled = asyncio.create_task(analyzer.analyze([LONG]))
         await asyncio.sleep(0.01)
         cancelled.cancel()
         await asyncio.wait([cancelled])
-        late = await analyzer.analyze(MANY, deadline_s=0.0001)
+        late = await analyzer.analyze([LONG], deadline_s=0.0001)
         assert {analysis.error.code for analysis in late} == {"DEADLINE_EXCEEDED"}
-        assert analyzer.snapshot().queued_tokens == 0
-        assert len(await analyzer.analyze(MANY)) == len(MANY)
+        assert analyzer.snapshot().admitted_tokens == 0
+        assert len(await analyzer.analyze([LONG])) == 1
+
+
+async def test_room_is_made_while_a_call_is_computed(tiny_triton: EmbeddedTriton, tiny_artifact: Artifact) -> None:
+    async with await ReviewAnalyzer.connect(tiny_triton.grpc_url, tiny_artifact) as analyzer:
+        call = asyncio.create_task(analyzer.analyze(MANY))
+        await asyncio.sleep(0)
+        at_first = analyzer.snapshot().admitted_tokens
+        await until(lambda: analyzer.snapshot().admitted_tokens < at_first / 2)
+        assert not call.done()
+        await call
+
+
+async def test_a_call_that_others_keep_waiting_beyond_its_deadline_is_refused(
+    tiny_triton: EmbeddedTriton, tiny_artifact: Artifact
+) -> None:
+    async with await ReviewAnalyzer.connect(tiny_triton.grpc_url, tiny_artifact) as analyzer:
+        await analyzer.analyze(REVIEWS)  # how fast this Triton is
+        call = asyncio.create_task(analyzer.analyze(MANY))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match=r"would wait .* for others"):
+            await analyzer.analyze(MANY, deadline_s=0.001)
+        assert len(await call) == len(MANY)
 
 
 async def test_the_estimate_of_tokens_is_near_what_is_computed(analyzer: ReviewAnalyzer) -> None:
     await analyzer.analyze(MANY[:40])
     held = asyncio.create_task(analyzer.analyze(MANY[40:]))
     await asyncio.sleep(0)
-    estimate = analyzer.snapshot().queued_tokens
+    estimate = analyzer.snapshot().admitted_tokens
     await held
     encodings = [analyzer._encoder.encode(text) for text in MANY[40:]]
     exact = sum((len(e.words) + 1) * (len(e.input_ids) + 2) for e in encodings)

@@ -83,7 +83,12 @@ async def test_calls_of_one_client(gated_door: FrontDoor, gated_stub: Stub, gate
 @pytest.mark.parametrize("sections", [{"limits": {"max_queued_tokens": 100}}])
 async def test_full_queue_says_when_to_come_back(gated_door: FrontDoor, gated_stub: Stub, gate: Gate) -> None:
     gate.shut()
-    admitted = asyncio.ensure_future(gated_stub.Analyze(request_of(*REVIEWS)))
+    error = await failure_of(gated_stub.Analyze(request_of(*REVIEWS)))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, "no waiting makes room for all of them at once"
+    bad = detail_of(error, BadRequest)
+    assert bad is not None
+    assert [violation.field for violation in bad.field_violations] == ["reviews"]
+    admitted = asyncio.ensure_future(gated_stub.Analyze(request_of(" ".join(REVIEWS))))
     await until(lambda: calls_under_way(gated_door) == 1)
     error = await failure_of(gated_stub.Analyze(request_of(REVIEWS[0])))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -122,7 +127,9 @@ async def test_cancelled_call_leaves_nothing_in_the_queue(gated_door: FrontDoor,
     gate.shut()
     call = gated_stub.Analyze(request_of(*REVIEWS))
     values = gated_door.metrics.registry
-    await until(lambda: (values.get_sample_value("reviewlens_queue_tokens") or 0) > 0)
+    await until(lambda: (values.get_sample_value("reviewlens_admitted_tokens") or 0) > 0)
+    await until(lambda: (values.get_sample_value("reviewlens_batches_in_flight") or 0) > 0)
     call.cancel()
-    await until(lambda: values.get_sample_value("reviewlens_queue_tokens") == 0)
+    await until(lambda: values.get_sample_value("reviewlens_admitted_tokens") == 0)
+    assert values.get_sample_value("reviewlens_queue_tokens") == 0
     assert values.get_sample_value("reviewlens_batches_in_flight") == 0

@@ -133,8 +133,9 @@ async def test_work_of_a_client_that_vanishes_stops(gated_door: FrontDoor, gate:
         for number in range(20):
             review = pb.Review(id=str(number), text=f"{LONG_REVIEW} {number}번")
             await call.write(pb.AnalyzeStreamRequest(review=review).SerializeToString())
-        await until(lambda: (values.get_sample_value("reviewlens_queue_tokens") or 0) > 0)
+        await until(lambda: (values.get_sample_value("reviewlens_admitted_tokens") or 0) > 0)
     await until(lambda: calls_under_way(gated_door, "AnalyzeStream") == 0)
+    assert values.get_sample_value("reviewlens_admitted_tokens") == 0
     assert values.get_sample_value("reviewlens_queue_tokens") == 0
     assert values.get_sample_value("reviewlens_batches_in_flight") == 0
 
