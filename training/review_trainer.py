@@ -27,6 +27,13 @@ SAVE_STEPS = 200
 EVALUATIONS_PER_EPOCH = 2
 
 
+class ReviewLoader(DataLoader[Any]):
+    """A DataLoader that tells its sampler which epoch begins: torch's own cannot, and every epoch would be the same."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
+
 class ReviewTrainer(Trainer):  # type: ignore[misc]
     """A Trainer whose batches are cut by tokens, with the task's loss and the task's score."""
 
@@ -47,7 +54,7 @@ class ReviewTrainer(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> DataLoader[Any]:
         lengths = [len(example) for example in self.train_dataset]
         sampler = TokenBudgetSampler(lengths, self.token_budget, self.args.seed)
-        return DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator)
+        return ReviewLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         metrics = {"eval_score": self.score(self.model)}

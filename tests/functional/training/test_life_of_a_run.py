@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from client.errors import ArtifactError
 from export.checkpoint import load_pair
 from tests.functional.training.runs import arguments, run
 from training import finetune, review_trainer, soup
+from training.examples import KeywordCollator, KeywordExample
 from training.review_trainer import ReviewTrainer, last_whole_checkpoint
 
 
@@ -70,6 +72,46 @@ def test_a_run_that_was_killed_in_mid_epoch_goes_on(
     assert "checkpoint-3 is not whole" in caplog.text
     assert {p.name for p in tmp_path.iterdir()} >= {"model.safetensors", "labels.json"}
     assert not (tmp_path / finetune.WORK_FOLDER).exists()
+
+
+def test_every_epoch_has_an_order_of_its_own_also_after_an_interruption(
+    corpora: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_trainer, "SAVE_STEPS", 1)
+    batches: list[list[str]] = []
+    stop_after: list[int] = []
+    whole_collate = KeywordCollator.__call__
+    whole_step = ReviewTrainer.training_step
+
+    def noted_collate(self: KeywordCollator, examples: Sequence[KeywordExample]) -> dict[str, Any]:
+        if self.mask_words:  # those of calibration mask nothing
+            batches.append([example.review.text for example in examples])
+        return whole_collate(self, examples)
+
+    def counted_step(self: ReviewTrainer, *args: Any, **kwargs: Any) -> Any:
+        if stop_after and self.state.global_step == stop_after[0]:
+            raise KeyboardInterrupt
+        return whole_step(self, *args, **kwargs)
+
+    monkeypatch.setattr(KeywordCollator, "__call__", noted_collate)
+    monkeypatch.setattr(ReviewTrainer, "training_step", counted_step)
+    small = ["--token-budget", "1024"]
+    run("keyword", corpora, backbone, tmp_path / "whole", 3, *small)
+    whole, batches = batches, []
+    assert len(whole) % 3 == 0
+    an_epoch = len(whole) // 3
+    epochs = [whole[i : i + an_epoch] for i in range(0, len(whole), an_epoch)]
+    assert an_epoch > 2
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert len({tuple(sorted(chain.from_iterable(epoch))) for epoch in epochs}) == 1, "each has every review once"
+
+    stop_after.append(an_epoch + 2)
+    with pytest.raises(KeyboardInterrupt):
+        run("keyword", corpora, backbone, tmp_path / "cut", 3, *small)
+    stop_after.clear()
+    batches = []
+    run("keyword", corpora, backbone, tmp_path / "cut", 3, *small)
+    assert batches == whole[an_epoch + 2 :]
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_whole(
