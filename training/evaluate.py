@@ -3,8 +3,12 @@
     python -m training.evaluate --repository model_repository --data people.jsonl.gz guideline.jsonl.gz
 
 The reviews of the test split (8 %, by a hash of the text) go through the analyzer and an embedded Triton: windows,
-batches, thresholds and int8 included. Each file gets a table of keywords, tables of sentiments for every (review,
-keyword) pair that is tagged in it, and, where people marked the words, the share of top highlights inside them.
+batches, thresholds and int8 included. Each file gets a table of keywords and, where people marked the words, the share
+of top highlights inside them. Sentiments are of every (review, keyword) pair that is tagged in it, also where the
+keyword classifier misses the keyword: the served graph is asked for them directly, in one window.
+
+What is chosen among several models is chosen with ``--split validation``; the test split is for the figures of the one
+that was chosen.
 """
 
 from __future__ import annotations
@@ -30,11 +34,13 @@ from client.options import AnalysisOptions, BatchingOptions
 from client.results import ReviewInput
 from client.served import served_artifact_folder
 from server.embedded import EmbeddedTriton
+from training.checkpoint import write_text
 from training.corpus import split_of
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.finetune import DEFAULT_LABEL_SET
 from training.metrics import Table, format_table, multi_label_table, single_label_table
 from training.predictions import Predictions, predict_repository
+from training.review_trainer import disk_errors
 
 log = logging.getLogger("evaluate")
 
@@ -102,13 +108,18 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluate a repository on files of labelled reviews. Returns what is printed, as a tree."""
     artifact = Artifact.load(served_artifact_folder(args.repository))
     label_set = LabelSet.load(args.label_set)
-    results: dict[str, Any] = {"model_version": artifact.labels.model_version, "files": {}}
+    results: dict[str, Any] = {"model_version": artifact.labels.model_version, "split": args.split, "files": {}}
     with EmbeddedTriton(args.repository) as triton:
         for path in args.data:
-            reviews = [r for r in read_labelled(path, label_set) if split_of(r.text) == "test"][: args.limit]
+            reviews = [r for r in read_labelled(path, label_set) if split_of(r.text) == args.split][: args.limit]
             if not reviews:
-                raise InvalidInputError(f"{path}: no review of the test split in the file")
-            log.info("%s: %d reviews of the test split", path.name, len(reviews))
+                raise InvalidInputError(f"{path}: no review of the {args.split} split in the file; bring more reviews")
+            if any(review.targets for review in reviews) or not any(review.scores for review in reviews):
+                raise InvalidInputError(
+                    f"{path}: its reviews have probabilities or no labels at all, nothing to compare with; "
+                    "bring labels (training/data.py tells the forms)"
+                )
+            log.info("%s: %d reviews of the %s split", path.name, len(reviews), args.split)
             with_words = any(review.evidence for review in reviews)
             analyses = asyncio.run(analyze(triton.grpc_url, artifact, [r.text for r in reviews], with_words))
             failed = [a for a in analyses if a.HasField("error")]
@@ -136,6 +147,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--repository", type=Path, required=True, help="a Triton model repository that export wrote")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="files of labelled reviews")
     parser.add_argument("--label-set", type=Path, default=DEFAULT_LABEL_SET, help="(%(default)s)")
+    parser.add_argument(
+        "--split", choices=("validation", "test"), default="test", help="which reviews (default: %(default)s)"
+    )
     parser.add_argument("--limit", type=int, help="use only so many reviews of each file")
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     return parser.parse_args(arguments)
@@ -145,12 +159,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args = parse_arguments(arguments)
     try:
+        if args.output:
+            with disk_errors(args.output.parent):
+                args.output.parent.mkdir(parents=True, exist_ok=True)
         results = evaluate(args)
+        if args.output:
+            with disk_errors(args.output.parent):
+                write_text(args.output, json.dumps(results, ensure_ascii=False, indent=1) + "\n")
     except ReviewLensError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if args.output:
-        args.output.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
