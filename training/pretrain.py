@@ -32,12 +32,17 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForSequenceClassification
 
+from client.errors import InvalidInputError, ReviewLensError
+from training.checkpoint import write_text
 from training.corpus import AspectReview, read_aspect_reviews, read_lines, read_rated_lines, split_of
+from training.review_trainer import disk_errors
 from training.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 log = logging.getLogger("pretrain")
 
 MAX_ASPECTS = 62
+# What an interrupted run and the command that goes on with it must agree on.
+SETTINGS_OF_A_RUN = ("layers", "hidden_size", "vocab_size", "max_length", "token_budget", "learning_rate", "seed")
 MASK_SHARE = 0.2
 MAX_MASKED_TOKENS = 1024
 IGNORED = -100
@@ -180,6 +185,8 @@ def mixture(progress: float) -> dict[str, float]:
     """Share of tokens by source: wide text first, labelled reviews later."""
     if progress < 0.35:
         return {"film": 0.38, "general": 0.12, "other": 0.34, "fashion": 0.16}
+    if progress < 0.7:
+        return {"film": 0.22, "general": 0.06, "other": 0.46, "fashion": 0.26}
     return {"film": 0.08, "general": 0.0, "other": 0.54, "fashion": 0.38}
 
 
@@ -340,11 +347,31 @@ def save_model(model: PretrainingModel, tokenizer: Tokenizer, aspects: list[str]
     ).save_pretrained(out)
 
 
+def check_same_run(saved: dict[str, Any], args: argparse.Namespace) -> None:
+    """Refuse to go on with a run that was begun with other settings; only its length may change.
+
+    Raises:
+        InvalidInputError: names the setting.
+    """
+    for name, value in saved.items():
+        if value != getattr(args, name):
+            raise InvalidInputError(
+                f"--{name.replace('_', '-')} {getattr(args, name)}: the run in {args.output} was begun with {value}; "
+                "go on with that, or give another --output"
+            )
+
+
 def save_state(
-    file: Path, model: PretrainingModel, optimizers: list[torch.optim.Optimizer], step: int, tokens: int
+    file: Path,
+    model: PretrainingModel,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    tokens: int,
+    settings: dict[str, Any],
 ) -> None:
     """Write all that a run needs to go on; an interrupted write leaves the old state whole."""
     state = {
+        "settings": settings,
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "step": step,
@@ -363,7 +390,7 @@ def pretrain(args: argparse.Namespace) -> None:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
     else:
         tokenizer = train_tokenizer(tokenizer_texts(args.data, args.limit), args.vocab_size)
-        tokenizer.save(str(tokenizer_file))
+        write_text(tokenizer_file, tokenizer.to_str(pretty=True))
     log.info("tokenizer: %d pieces", tokenizer.get_vocab_size())
     sources, aspects = load_sources(
         args.data, tokenizer, args.max_length, args.limit, fashion_marks=not args.no_fashion_marks
@@ -394,12 +421,14 @@ def pretrain(args: argparse.Namespace) -> None:
     step, tokens = 0, 0
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
+        check_same_run(state.get("settings", {}), args)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         step, tokens = state["step"], state["tokens"]
         log.info("going on from step %d, %.1f million tokens", step, tokens / 1e6)
 
+    settings = {name: getattr(args, name) for name in SETTINGS_OF_A_RUN}
     sampler = Sampler(sources, args.token_budget, args.seed + step)
     began, began_tokens, saved_at = time.monotonic(), tokens, time.monotonic()
     smoothed: dict[str, float] = {}
@@ -434,7 +463,7 @@ def pretrain(args: argparse.Namespace) -> None:
             log.info("step %d  %.1f%%  %.0f tokens/s  %s", step, 100 * progress, speed, shown)
         if time.monotonic() - saved_at > args.checkpoint_seconds:
             saved_at = time.monotonic()
-            save_state(state_file, model, optimizers, step, tokens)
+            save_state(state_file, model, optimizers, step, tokens, settings)
     save_model(model, tokenizer, aspects, out)
     (out / "pretraining.json").write_text(json.dumps({"steps": step, "tokens": tokens, "losses": smoothed}, indent=1))
     log.info("done: %s", out)
@@ -477,7 +506,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    pretrain(parse_arguments(arguments))
+    args = parse_arguments(arguments)
+    try:
+        with disk_errors(args.output):
+            pretrain(args)
+    except ReviewLensError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
