@@ -3,15 +3,14 @@
     python analyze_reviews.py < reviews.txt                        # a review a line, of any number
     REVIEWLENS_TOKEN=… python analyze_reviews.py --target reviews.internal:8500 --ca ca.pem < reviews.txt
 
-Prints one JSON object a review as soon as it is finished; `id` is the line's number. Exit status: 0 all analyzed,
-1 some failed, 2 the service refused or was not reached.
+Prints one JSON object a review as soon as it is finished, also while the next line is yet to come; `id` is the line's
+number. Exit status: 0 all analyzed, 1 some failed, 2 the service refused or was not reached.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import os
 import random
 import sys
@@ -81,23 +80,24 @@ async def analyze(
     """One analysis for each review, in the order in which they are finished; ids must be unique.
 
     When a stream breaks, reviews without an answer go over the next one: an analysis changes nothing, so that is safe.
-    ``reviews`` is read no faster than the server works, so it may be without end; getting its next one must not block.
+    ``reviews`` is read no faster than the server works, so it may be without end; getting its next one may block.
 
     Raises grpc.aio.AioRpcError when the service refuses, or stays away for longer than ``patience_s``; TimeoutError
-    when it keeps the stream open and answers nothing for as long.
+    when it has reviews, keeps the stream open and answers nothing for as long.
     """
     stub = ReviewAnalysisServiceStub(channel)
+    source = Source(reviews)
     unanswered: dict[str, Review] = {}
-    failures, last_answer = 0, time.monotonic()
+    failures, away_since = 0, 0.0
     while True:
         # No timeout: it would bound the whole stream, however many reviews there are. Patience bounds each wait.
         call = stub.AnalyzeStream()
-        sender = asyncio.create_task(send(call, reviews, options, unanswered))
+        sender = asyncio.create_task(send(call, source, options, unanswered))
         call.add_done_callback(lambda _, sender=sender: sender.cancel())  # type: ignore[misc]  # see STATUS_LOST
         broken: grpc.aio.AioRpcError | None = None
         try:
-            while isinstance(response := await asyncio.wait_for(call.read(), patience_s), AnalyzeStreamResponse):
-                failures, last_answer = 0, time.monotonic()
+            while (response := await next_answer(call, unanswered, patience_s)) is not None:
+                failures = 0
                 unanswered.pop(response.analysis.id, None)
                 yield response.analysis
         except grpc.aio.AioRpcError as error:
@@ -111,19 +111,58 @@ async def analyze(
             raise failure  # reading the reviews failed
         if broken is None:
             return
+        away_since = away_since if failures else time.monotonic()
         delay = retry_delay_s(broken, failures)
-        if delay is None or time.monotonic() + delay > last_answer + patience_s:
+        if delay is None or time.monotonic() + delay > away_since + patience_s:
             raise broken
         failures += 1
         await asyncio.sleep(delay)
 
 
-async def send(
-    call: Stream, reviews: Iterator[Review], options: AnalysisOptions, unanswered: dict[str, Review]
-) -> None:
-    """Send what a broken stream left unanswered, then new reviews. ``write`` waits while flow control holds us back."""
+class Source:
+    """Takes reviews one at a time, in a thread, because getting the next one may block: a line of a pipe, a query.
+
+    ``asyncio.run`` waits for that thread: after an error the process ends once the line that it reads is there.
+    """
+
+    def __init__(self, reviews: Iterator[Review]) -> None:
+        self._reviews = reviews
+        self._next: asyncio.Task[Review | None] | None = None
+
+    async def take(self) -> Review | None:
+        """The next review; None after the last. When the taker is cancelled, the next taker gets that review."""
+        if self._next is None:
+            self._next = asyncio.create_task(asyncio.to_thread(next, self._reviews, None))
+        review = await asyncio.shield(self._next)
+        self._next = None
+        return review
+
+
+async def next_answer(call: Stream, unanswered: dict[str, Review], patience_s: float) -> AnalyzeStreamResponse | None:
+    """What the server sends next; None at the end of the stream.
+
+    Raises TimeoutError when nothing comes for ``patience_s`` while a review has no answer. Where there was none at
+    first it may take up to twice as long: a source that is slow is no fault of the server.
+    """
+    # Not wait_for: it would cancel the reading, and with it the stream.
+    read = asyncio.ensure_future(call.read())
     try:
-        for review in itertools.chain(list(unanswered.values()), reviews):
+        asked = bool(unanswered)
+        while not (await asyncio.wait({read}, timeout=patience_s))[0]:
+            if asked:
+                raise TimeoutError
+            asked = bool(unanswered)
+        response = read.result()
+        return response if isinstance(response, AnalyzeStreamResponse) else None
+    finally:
+        read.cancel()
+
+
+async def send(call: Stream, source: Source, options: AnalysisOptions, unanswered: dict[str, Review]) -> None:
+    """Send what a broken stream left unanswered, then new reviews. ``write`` waits while flow control holds us back."""
+    again = list(unanswered.values())
+    try:
+        while (review := again.pop(0) if again else await source.take()) is not None:
             unanswered[review.id] = review
             try:
                 await call.write(AnalyzeStreamRequest(review=review, options=options))
@@ -141,7 +180,7 @@ async def run(arguments: argparse.Namespace) -> int:
         try:
             async for analysis in analyze(channel, reviews, options, arguments.patience):
                 failed += analysis.HasField("error")
-                print(to_json(analysis))
+                print(to_json(analysis), flush=True)
         except grpc.aio.AioRpcError as error:
             print(f"{error.code().name}: {error.details()}", file=sys.stderr)
             return 2

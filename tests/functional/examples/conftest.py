@@ -29,6 +29,7 @@ class Finished:
 
 
 RunExample = Callable[..., Awaitable[Finished]]
+StartExample = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
 @pytest.fixture
@@ -50,17 +51,27 @@ async def open_door(tiny_repository: Path, tiny_triton: EmbeddedTriton) -> Async
 
 
 @pytest.fixture
-def run_example() -> RunExample:
-    """Runs a program of ``examples/`` with the arguments, the lines on its standard input, and a token."""
+def start_example() -> StartExample:
+    """Starts a program of ``examples/`` with the arguments and a token; its standard streams are pipes."""
 
-    async def run(name: str, *arguments: str | Path, lines: str = "", token: str = "") -> Finished:
-        program = await asyncio.create_subprocess_exec(
+    async def start(name: str, *arguments: str | Path, token: str = "") -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", str(ROOT / "examples" / name), *map(str, arguments)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"REVIEWLENS_TOKEN": token},
         )
+
+    return start
+
+
+@pytest.fixture
+def run_example(start_example: StartExample) -> RunExample:
+    """Runs a program of ``examples/`` with the arguments, the lines on its standard input, and a token."""
+
+    async def run(name: str, *arguments: str | Path, lines: str = "", token: str = "") -> Finished:
+        program = await start_example(name, *arguments, token=token)
         output, errors = await asyncio.wait_for(program.communicate(lines.encode()), 60)
         return Finished(program.returncode or 0, output.decode(), errors.decode())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from examples.python_async.analyze_reviews import analyze
 from server.front_door.server import FrontDoor
 from server.front_door.tokens import new_token
 from tests.functional.command_line import json_lines
-from tests.functional.examples.conftest import OpenDoor, RunExample
+from tests.functional.examples.conftest import OpenDoor, RunExample, StartExample
 from tests.functional.reviews import REVIEWS
 from tests.functional.security.authority import Authority
 
@@ -125,6 +126,43 @@ async def test_stream_goes_on_with_the_next_server(open_door: OpenDoor) -> None:
             after_drain += replacing.done()
     assert sorted(ids) == sorted(review.id for review in reviews)
     assert after_drain
+
+
+async def test_answer_comes_before_the_next_line(open_door: OpenDoor, start_example: StartExample) -> None:
+    """Reading a pipe must not hold up the stream, and a pause of the source is no fault of the server."""
+    door = await open_door()
+    program = await start_example(ASYNC, "--target", door.address, "--patience", "1.5")
+    assert program.stdin is not None
+    assert program.stdout is not None
+    for number, text in enumerate(REVIEWS[:2], 1):
+        program.stdin.write(f"{text}\n".encode())
+        answer = json.loads(await asyncio.wait_for(program.stdout.readline(), 20))
+        assert (answer["id"], answer["text"]) == (str(number), text)
+        await asyncio.sleep(2)
+    output, errors = await asyncio.wait_for(program.communicate(b""), 20)
+    assert (program.returncode, output, errors) == (0, b"", b"")
+
+
+async def test_review_being_read_when_a_stream_breaks_goes_over_the_next(open_door: OpenDoor) -> None:
+    door = await open_door()
+    wanted, there = threading.Event(), threading.Event()
+
+    def reviews() -> Iterator[Review]:
+        yield Review(id="1", text=REVIEWS[0])
+        wanted.set()
+        assert there.wait(20)
+        yield Review(id="2", text=REVIEWS[1])
+
+    async with grpc.aio.insecure_channel(door.address) as channel:
+        analyses = analyze(channel, reviews(), AnalysisOptions(), patience_s=20)
+        assert (await anext(analyses)).id == "1"
+        assert await asyncio.to_thread(wanted.wait, 20)
+        following = asyncio.ensure_future(anext(analyses))
+        await door.drain(5)
+        await open_door(listen=door.address)
+        there.set()
+        assert (await following).id == "2"
+        assert [analysis async for analysis in analyses] == []
 
 
 async def test_reviews_are_read_no_faster_than_answers_are_taken(open_door: OpenDoor) -> None:
