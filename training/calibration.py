@@ -10,8 +10,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
 
 THRESHOLD_GRID = np.linspace(0.2, 0.8, 61)
-# F1 that a threshold must gain for each 0.1 that it moves from 0.5: rare keywords have few validation reviews, and
-# without a price their thresholds would follow single reviews.
+# F1 that a threshold must gain for each 0.1 that it moves from 0.5, and never less than one review of the keyword is
+# worth: rare keywords have few validation reviews, and their thresholds would follow single ones.
 THRESHOLD_PRICE = 0.004
 
 
@@ -44,7 +44,7 @@ def keyword_thresholds(
     thresholds = []
     for k in range(probs.shape[1]):
         rows = known[:, k] > 0
-        truth = targets[rows, k] > 0
+        truth = targets[rows, k] >= 0.5
         if not truth.any():
             thresholds.append(0.5)
             continue
@@ -52,7 +52,8 @@ def keyword_thresholds(
         hits = (predicted & truth[:, None]).sum(0)
         f1 = 2 * hits / (predicted.sum(0) + truth.sum())
         # A plateau of equal F1 is common: the point of it nearest 0.5 is the one the price picks.
-        gain = f1 - THRESHOLD_PRICE * 10 * np.abs(THRESHOLD_GRID - 0.5)
+        price = max(THRESHOLD_PRICE, 1 / truth.sum())
+        gain = f1 - price * 10 * np.abs(THRESHOLD_GRID - 0.5)
         thresholds.append(round(float(THRESHOLD_GRID[int(gain.argmax())]), 3))
     return thresholds
 

@@ -120,11 +120,20 @@ def test_temperatures_undo_overconfidence() -> None:
 
 
 def test_thresholds_follow_the_labels_and_stay_put_without_any() -> None:
-    logits = np.array([[-1.0, 0.0], [-0.6, 0.0], [-3.0, 0.0], [-4.0, 0.0]])
-    targets = np.array([[1.0, 0], [1, 0], [0, 0], [0, 0]])
+    logits = np.array([[-1.0, 0.0]] * 20 + [[-3.0, 0.0]] * 20)
+    targets = np.array([[1.0, 0]] * 20 + [[0.02, 0]] * 20)  # soft targets below a half are no examples
     low, untouched = keyword_thresholds(logits, targets, np.ones_like(targets), 1.0)
     assert 1 / (1 + np.exp(3)) < low <= 1 / (1 + np.exp(1))
     assert untouched == 0.5
+
+
+@pytest.mark.parametrize(("reviews", "moves"), [(1, False), (30, True)])
+def test_a_threshold_does_not_follow_a_single_review(reviews: int, moves: bool) -> None:
+    """Of the keyword's examples as many as told are missed at 0.5 and found at 0.3; ten are found by both."""
+    logits = np.concatenate([np.full(10, 2.0), np.full(reviews, -0.8), np.full(100, -3.0)])[:, None]
+    targets = np.concatenate([np.ones(10 + reviews), np.zeros(100)])[:, None]
+    (threshold,) = keyword_thresholds(logits, targets, np.ones_like(targets), 1.0)
+    assert (threshold < 0.5) == moves
 
 
 def test_tables_have_every_average() -> None:
