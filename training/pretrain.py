@@ -44,7 +44,7 @@ MAX_ASPECTS = 62
 # What an interrupted run and the command that goes on with it must agree on.
 SETTINGS_OF_A_RUN = ("layers", "hidden_size", "vocab_size", "max_length", "token_budget", "learning_rate", "seed")
 MASK_SHARE = 0.2
-MAX_MASKED_TOKENS = 1024
+PREDICTED_SHARE = 1 / 8
 IGNORED = -100
 CLS, PAD, SEP, UNK, MASK = range(5)
 
@@ -292,9 +292,9 @@ class PretrainingModel(nn.Module):
         hidden = self.classifier.roberta(input_ids=ids, attention_mask=attention_mask).last_hidden_state
         chosen = batch["mlm"] != IGNORED
         losses = {}
-        if int(chosen.sum()) > MAX_MASKED_TOKENS:
+        if (most := int(PREDICTED_SHARE * ids.numel())) < int(chosen.sum()):
             # The decoder over the whole vocabulary costs as much as the encoder: predict a random part of the masks.
-            kept = torch.rand(chosen.shape, device=chosen.device) < MAX_MASKED_TOKENS / int(chosen.sum())
+            kept = torch.rand(chosen.shape, device=chosen.device) < most / int(chosen.sum())
             chosen = chosen & kept
         embeddings = self.classifier.roberta.embeddings.word_embeddings.weight
         logits = F.linear(self.transform(hidden[chosen]), embeddings, self.decoder_bias)

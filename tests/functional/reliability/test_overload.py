@@ -138,8 +138,9 @@ def test_goodput_and_memory_hold_at_twice_the_capacity(
     assert overload.reviews == {OK: REVIEWS_A_CALL * overload.requests[OK]}
     assert overload.requests["RESOURCE_EXHAUSTED"] > asked / 4
     assert min(hints) > 0
-    # The promise is 10 %, by the work done: other programs on the machine take from both phases, but not the same.
-    # A run of seconds, and one with the tiny model, for which a refusal is much, can only show a collapse.
-    assert work > (0.9 if STARTER and SECONDS >= 60 else 0.6)
-    assert overload.reviews_per_second > 0.5 * peak
+    # The promise is 10 %. A run of seconds, and one with the tiny model, for which a refusal is much, can only show a
+    # collapse; least by the clock, as other programs on the machine do not take the same from both phases.
+    measured = STARTER and SECONDS >= 60
+    assert work > (0.9 if measured else 0.6)
+    assert overload.reviews_per_second > (0.9 if measured else 0.5) * peak
     assert max(memory) < 1.3 * memory[0] + 64 * MEBI
