@@ -43,33 +43,33 @@ LABEL org.opencontainers.image.title="reviewlens-front-door" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# Reachable from outside the container, and therefore only with TLS: set REVIEWLENS_TLS__CERTIFICATE_FILE and
-# REVIEWLENS_TLS__KEY_FILE, or REVIEWLENS_TLS__ALLOW_PLAINTEXT=true behind a service mesh.
 # MALLOC_*: glibc's allocator keeps what large messages took; so it gives it back.
 ENV PATH=/opt/reviewlens/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MALLOC_ARENA_MAX=1 \
-    MALLOC_MMAP_THRESHOLD_=131072 \
-    REVIEWLENS_LISTEN=0.0.0.0:8500 \
-    REVIEWLENS_METRICS__LISTEN=0.0.0.0:9500 \
-    REVIEWLENS_MODEL_REPOSITORY=/models
+    MALLOC_MMAP_THRESHOLD_=131072
+# For rollout.report_file: a named volume that is mounted here gets this owner.
+RUN install --directory --owner=10001 --group=10001 /reports
 WORKDIR /tmp
 EXPOSE 8500 9500
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "server.front_door.healthcheck"]
-ENTRYPOINT ["reviewlens-server"]
+    CMD ["python", "-m", "server.front_door.healthcheck", "--config", "/etc/reviewlens/reviewlens.toml"]
+# Reachable from outside the container, and therefore only with TLS: set REVIEWLENS_TLS__CERTIFICATE_FILE and
+# REVIEWLENS_TLS__KEY_FILE, or REVIEWLENS_TLS__ALLOW_PLAINTEXT=true behind a service mesh.
+ENTRYPOINT ["reviewlens-server", "--config", "/etc/reviewlens/reviewlens.toml"]
 
 FROM runtime AS cpu
 COPY --from=build-cpu /opt/reviewlens /opt/reviewlens
 COPY --from=models / /models
+COPY --chmod=0444 docker/front_door/reviewlens-cpu.toml /etc/reviewlens/reviewlens.toml
 USER 10001:10001
 
 FROM runtime AS front-door
 COPY --from=build /opt/reviewlens /opt/reviewlens
 # Tokenizer and label set are all that it needs of the models; the weights are Triton's.
 COPY --from=models /review_analysis /models/review_analysis
-ENV REVIEWLENS_TRITON_URL=triton:8001
+COPY --chmod=0444 docker/front_door/reviewlens.toml /etc/reviewlens/reviewlens.toml
 USER 10001:10001

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def members(network: str) -> set[str]:
     return {name for name, service in SERVICES.items() if network in service["networks"]}
 
 
-def test_file_follows_the_compose_specification() -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"]
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.rollout.yaml"])
+def test_file_follows_the_compose_specification(file: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", file]
     result = subprocess.run(command, cwd=DOCKER, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -66,8 +68,9 @@ def test_prometheus_finds_whichever_front_door_runs() -> None:
     assert SERVICES["front-door-cpu"]["networks"]["monitoring"]["aliases"] == ["front-door"]
     assert {"front-door", "front-door-cpu", "prometheus"} <= members("monitoring")
     assert COMPOSE["networks"]["monitoring"]["internal"] is True
-    image = (DOCKER / "front_door.Dockerfile").read_text(encoding="utf-8")
-    assert f"REVIEWLENS_METRICS__LISTEN=0.0.0.0:{target['port']}" in image
+    for name in ("reviewlens.toml", "reviewlens-cpu.toml"):
+        image = tomllib.loads((DOCKER / "front_door" / name).read_text(encoding="utf-8"))
+        assert image["metrics"]["listen"] == f"0.0.0.0:{target['port']}"
 
 
 def test_grafana_reads_its_dashboards_and_its_source() -> None:
@@ -106,6 +109,29 @@ def test_what_a_service_refers_to_exists() -> None:
             target = service["build"].get("target", "triton")
             assert re.search(rf"^FROM \S+ AS {target}$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
     assert all((DOCKER / config["file"]).is_file() for config in COMPOSE["configs"].values())
+
+
+def test_rollout_adds_a_triton_to_the_first() -> None:
+    """Compose resolves ``extends.file``, like every path, from the folder of the first file: docker/."""
+    rollout = yaml.safe_load((DOCKER / "compose.rollout.yaml").read_text(encoding="utf-8"))
+    added = rollout["services"].keys() - SERVICES.keys()
+    for name in added:
+        origin = rollout["services"][name]["extends"]
+        services = yaml.safe_load((DOCKER / origin["file"]).read_text(encoding="utf-8"))["services"]
+        assert services[origin["service"]] == SERVICES["triton"]
+        # It inherits the hardening, and has its own image.
+        assert rollout["services"][name].keys() == {"extends", "image", "build"}
+        assert rollout["services"][name]["image"] != SERVICES["triton"]["image"]
+    assert added == {"triton-next"}
+    front_door = rollout["services"]["front-door"]
+    assert front_door.keys() == {"environment", "volumes"}
+    assert front_door["environment"].keys() <= {variable_of(name) for name, _ in fields_of(Settings)}
+    mounts = {volume.removesuffix(":ro").rpartition(":")[2]: volume for volume in front_door["volumes"]}
+    assert {str(Path(file).parent) for file in front_door["environment"].values()} <= mounts.keys()
+    assert "/models-next" in mounts
+    # A named volume, and so with the owner that the image gives the folder.
+    assert mounts["/reports"] == "reports:/reports"
+    assert "reports" in rollout["volumes"]
 
 
 def test_a_stop_waits_for_the_drain() -> None:

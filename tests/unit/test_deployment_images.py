@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
-DOCKER = Path(__file__).parents[2] / "docker"
+from tests.unit.docker_files import DOCKER, environment, load_settings, stage
+
 HADOLINT = Path(sys.executable).with_name("hadolint")
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 # A final image and the file that it is a stage of.
 IMAGES = [("front_door.Dockerfile", "cpu"), ("front_door.Dockerfile", "front-door"), ("triton.Dockerfile", "triton")]
-
-
-def stage(file: str, name: str) -> str:
-    """The instructions of a stage and of those that it is made from, in the file."""
-    stages = re.split(r"^FROM ", (DOCKER / file).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    by_name = {match[2]: (match[1], text) for text in stages if (match := re.match(r"(\S+) AS (\S+)\n", text))}
-    parent, text = by_name[name]
-    return (stage(file, parent) if parent in by_name else "") + text
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
@@ -53,6 +47,27 @@ def test_image_runs_as_a_numbered_user_with_health_check_and_labels(file: str, n
     assert "PYTHONUNBUFFERED=1" in text
 
 
+@pytest.mark.parametrize("name", ["cpu", "front-door"])
+def test_settings_of_the_image_can_be_replaced_by_a_file(name: str) -> None:
+    """The environment goes before a file, so what the image set there a mounted file could not change."""
+    text = stage("front_door.Dockerfile", name)
+    assert [variable for variable in environment(text) if variable.startswith("REVIEWLENS_")] == []
+    (source, target) = re.findall(r"^COPY \S+ (docker/front_door/\S+\.toml) (\S+)$", text, re.MULTILINE)[0]
+    settings = load_settings(DOCKER.parent / source)
+    assert bool(settings.triton_url) is (name == "front-door")
+    (entrypoint,) = re.findall(r"^ENTRYPOINT (.+)$", text, re.MULTILINE)
+    (health_check,) = re.findall(r"^HEALTHCHECK .*\\\n\s+CMD (.+)$", text, re.MULTILINE)
+    assert json.loads(entrypoint)[-2:] == json.loads(health_check)[-2:] == ["--config", target]
+
+
+@pytest.mark.parametrize("name", ["cpu", "front-door"])
+def test_user_of_the_image_may_write_reports(name: str) -> None:
+    """A new named volume has the owner of the folder that it is mounted on."""
+    text = stage("front_door.Dockerfile", name)
+    (user, group) = re.findall(r"^USER (\d+):(\d+)$", text, re.MULTILINE)[-1]
+    assert f"RUN install --directory --owner={user} --group={group} /reports\n" in text
+
+
 def test_front_door_image_gets_no_weights() -> None:
     text = stage("front_door.Dockerfile", "front-door")
     assert re.findall(r"^COPY --from=models (\S+)", text, re.MULTILINE) == ["/review_analysis"]
@@ -66,6 +81,15 @@ def test_triton_is_not_older_than_the_documentation_wants() -> None:
     assert ours is not None
     assert lowest is not None
     assert ours[1] >= lowest[1]
+
+
+def test_flags_that_the_documentation_names_are_set() -> None:
+    security = (DOCKER.parent / "docs" / "security.md").read_text(encoding="utf-8")
+    _, table, _ = re.split(r"^\| flag \| why \|\n|\n\n(?=It listens)", security, flags=re.MULTILINE)
+    named = set(re.findall(r"--[a-z][a-z-]+", table))
+    start = (DOCKER / "triton" / "start.sh").read_text(encoding="utf-8")
+    assert named
+    assert named <= set(re.findall(r"^ +(--[a-z-]+)", start, re.MULTILINE))
 
 
 def test_builder_gets_no_secrets() -> None:

@@ -103,9 +103,11 @@ class Builder:
         return self.root / PurePosixPath(inside).relative_to("/")
 
     def _map(self, text: str) -> str:
-        """Put ``root`` before the container's absolute paths in a command or value."""
+        """Put ``root`` before the container's absolute paths in a command, a value or a file of settings."""
         return re.sub(
-            r"(?<![\w./])/(?=(src|wheels|opt/reviewlens|constraints\.txt|models|tmp)\b)", f"{self.root}/", text
+            r"(?<![\w./])/(?=(src|wheels|opt/reviewlens|etc/reviewlens|constraints\.txt|models|reports|tmp)\b)",
+            f"{self.root}/",
+            text,
         )
 
     def _carry_out(self, stage: Stage, keyword: str, rest: str) -> None:
@@ -120,14 +122,15 @@ class Builder:
             case "COPY":
                 self._copy(stage, rest.split())
             case "RUN":
-                command = ["sh", "-e", "-c", self._map(rest)]
+                # Only root may give files away, which the tests need not be.
+                command = ["sh", "-e", "-c", re.sub(r" --(owner|group)=\d+", "", self._map(rest))]
                 subprocess.run(command, cwd=self.path(stage.folder), env=self.environment(stage), check=True)
             case "ENTRYPOINT":
-                stage.entrypoint = json.loads(rest)
+                stage.entrypoint = json.loads(self._map(rest))
             case "CMD":
                 stage.command = json.loads(rest)
             case "HEALTHCHECK":
-                stage.health_check = json.loads(rest.partition("CMD")[2])
+                stage.health_check = json.loads(self._map(rest.partition("CMD")[2]))
             case "USER" | "ARG" | "LABEL" | "EXPOSE" | "STOPSIGNAL":
                 pass
             case _:
@@ -148,7 +151,9 @@ class Builder:
                 shutil.copytree(found, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 to.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(found, to / found.name if target.endswith("/") else to)
+                copy = Path(shutil.copy(found, to / found.name if target.endswith("/") else to))
+                if target.startswith("/etc/"):
+                    copy.write_text(self._map(copy.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def instructions(text: str) -> list[Instruction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,26 @@ def test_image_is_not_open_by_mistake(front_door_image: Image, secrets: tuple[di
     assert 'triton_url = "triton:8001"' in refused.stdout
     accepted = builder.run(stage, "--check-config", REVIEWLENS_TRITON_URL=f"{LOOPBACK}:8001", **secrets[0])
     assert accepted.returncode == 0, accepted.stderr
+
+
+def test_file_of_an_operator_takes_the_place_of_the_images(front_door_image: Image) -> None:
+    """As a mount does; nothing that the image sets may go before it."""
+    own = front_door_image.builder.path("/etc/reviewlens/reviewlens.toml")
+    before = own.read_text(encoding="utf-8")
+    mounted = {
+        "listen": f"{LOOPBACK}:8600",
+        "triton_url": f"{LOOPBACK}:8601",
+        "model_repository": "/srv/models",
+        "metrics": f"{LOOPBACK}:9600",
+    }
+    lines = [f'{name} = "{value}"' for name, value in mounted.items() if name != "metrics"]
+    try:
+        own.write_text("\n".join([*lines, "[metrics]", f'listen = "{mounted["metrics"]}"']), encoding="utf-8")
+        printed = front_door_image.builder.run(front_door_image.stage, "--check-config").stdout
+    finally:
+        own.write_text(before, encoding="utf-8")
+    in_force = tomllib.loads(printed)
+    assert {name: in_force[name] for name in mounted} == mounted | {"metrics": {"listen": mounted["metrics"]}}
 
 
 def test_front_door_serves_over_tls_and_is_healthy(
