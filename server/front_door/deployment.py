@@ -51,11 +51,9 @@ class _Connection:
                 self._unused.set()
 
     async def retire(self) -> None:
-        """Close the analyzer when no call uses it any more, or at once when this is cancelled."""
-        try:
-            await self._unused.wait()
-        finally:
-            await self.analyzer.close()
+        """Close the analyzer when no call uses it any more."""
+        await self._unused.wait()
+        await self.analyzer.close()
 
 
 class Deployment:
@@ -170,18 +168,19 @@ class Deployment:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._connection is not None:
-            self._retire(self._connection)
-        retiring = tuple(self._retiring.values())
-        for task in retiring:
+        retiring = dict(self._retiring)
+        for task in retiring.values():
             task.cancel()
-        await asyncio.gather(*retiring, return_exceptions=True)
+        await asyncio.gather(*retiring.values(), return_exceptions=True)
+        connections = set(retiring) if self._connection is None else {*retiring, self._connection}
+        await asyncio.gather(*(connection.analyzer.close() for connection in connections))
         await self.triton.stop()
 
     def _retire(self, connection: _Connection) -> None:
         """Have a connection closed when its last call ends."""
         if connection not in self._retiring:
-            self._retiring[connection] = asyncio.create_task(connection.retire())
+            task = self._retiring[connection] = asyncio.create_task(connection.retire())
+            task.add_done_callback(lambda _: self._retiring.pop(connection))
 
     def _check_not_retired(self) -> None:
         if self.retired:
