@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from client.analyzer import ReviewAnalyzer
-from client.errors import ReviewLensError, ServerUnavailableError
+from client.errors import ModelMismatchError, ReviewLensError, ServerUnavailableError
 from client.options import AnalysisOptions, BatchingOptions
 from client.row_batcher import BatchObserver, QueueSnapshot
+from client.transport import TritonTransport
 from server.front_door.rollout.plan import Source
 from server.front_door.settings import Settings
 from server.front_door.triton import OwnTriton, RemoteTriton, Triton
@@ -127,17 +128,30 @@ class Deployment:
 
         Raises:
             ServerUnavailableError: it has not been reached yet.
+            ModelMismatchError: the last probe found another model at its address, whose answers would be wrong ones.
         """
-        if self._connection is None:
-            raise ServerUnavailableError("no model is ready yet; try again")
-        async with self._connection.use() as analyzer:
+        if isinstance(self.problem, ModelMismatchError):
+            raise ModelMismatchError(str(self.problem))
+        async with self._connected().use() as analyzer:
             yield analyzer
 
+    def _connected(self) -> _Connection:
+        if self._connection is None:
+            raise ServerUnavailableError("no model is ready yet; try again")
+        return self._connection
+
     async def probe(self, deadline_s: float) -> None:
-        """A real inference with both models; raises the ReviewLensError that it fails with, which is ``problem``."""
+        """A real inference with both models; raises the ReviewLensError that it fails with, which is ``problem``.
+
+        A Triton that somebody else runs may meanwhile serve another model, whose answers have the same shape: it is
+        compared with the artifact again.
+        """
         try:
-            async with self.use() as analyzer:
+            async with self._connected().use() as analyzer:
                 await analyzer.probe(deadline_s)
+            if self.source.triton_url:
+                transport = await TritonTransport.connect(self.source.triton_url, self.artifact)
+                await transport.close()
         except ReviewLensError as error:
             self.problem = error
             raise
