@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from client.errors import EmbeddedTritonError, ReviewLensError
@@ -12,6 +13,8 @@ from server.front_door.settings import Health
 from server.front_door.status import unexpected
 
 FIRST_PAUSE_S = 0.2
+# Nothing heard of probes for so many times as long as one takes at most: what it said does not count any more.
+STALE_AFTER = 3
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ class Readiness:
         self._health = health
         self._announce = announce
         self._changed = asyncio.Condition()
+        self._reported_at = time.monotonic()
 
     async def watch(self) -> None:
         """Probe until cancelled. A failure is followed up at once, then at growing intervals up to the usual one."""
@@ -44,6 +48,13 @@ class Readiness:
                 if await self._models.ended(within_s=self._health.probe_every_s):
                     await self._report(EmbeddedTritonError("the embedded Triton ended; it is being started again"))
 
+    def is_ready(self) -> bool:
+        """Whether the last probe worked, and was not long ago; for other threads, as the event loop may be stuck."""
+        age_s = time.monotonic() - self._reported_at
+        return self.problem is None and age_s < STALE_AFTER * (
+            self._health.probe_every_s + self._health.probe_timeout_s
+        )
+
     async def ready(self) -> None:
         """Wait until both models answer."""
         async with self._changed:
@@ -55,6 +66,7 @@ class Readiness:
                 _log.info("ready: both models answer")
             else:
                 _log.warning("not ready: %s: %s", problem.code, problem)
+        self._reported_at = time.monotonic()
         was_ready, self.problem = self.problem is None, problem
         if was_ready != (problem is None):
             await self._announce(problem is None)

@@ -81,7 +81,7 @@ class FrontDoor:
         self._readiness = Readiness(self.models, settings.health, self._announce)
         self.metrics.watch_queue(self.models.snapshot)
         self.metrics.watch_models(self.models.served)
-        self.metrics.watch_readiness(lambda: self._readiness.problem is None)
+        self.metrics.watch_readiness(lambda: self._readiness.is_ready() and not self._draining)
         self.metrics.watch_rollout(lambda: self.rollout_problem is not None)
         self._draining = False
         self._server: grpc.aio.Server | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import grpc
@@ -15,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from server.embedded import EmbeddedTriton
 from server.front_door.server import FrontDoor
 from server.front_door.triton import OwnTriton
-from tests.functional.front_door.calls import raw_call, request_of
+from tests.functional.front_door.calls import raw_call, request_of, until
 from tests.functional.front_door.conftest import Stub, door_settings
 from tests.functional.front_door.gate import Gate
 from tests.functional.reviews import REVIEWS
@@ -48,6 +49,19 @@ async def test_ready_means_that_the_models_answer(gated_door: FrontDoor, gate: G
     assert [await status_of(gated_door, name) for name in ("", "liveness")] == [NOT_SERVING, SERVING]
     gate.open()
     await wait_for(gated_door, SERVING)
+
+
+@pytest.mark.parametrize("sections", [{"health": {"probe_every_s": 0.1, "probe_timeout_s": 0.2}}])
+async def test_metrics_do_not_call_a_door_ready_whose_event_loop_is_stuck(door: FrontDoor) -> None:
+    def ready() -> float | None:
+        return door.metrics.registry.get_sample_value("reviewlens_ready")
+
+    assert ready() == 1
+    time.sleep(1)  # noqa: ASYNC251  (the metrics are asked from a thread of their own, which goes on)
+    assert ready() == 0
+    await until(lambda: ready() == 1)
+    await door.drain(0)
+    assert ready() == 0
 
 
 async def test_before_triton_is_there(tiny_repository: Path) -> None:
