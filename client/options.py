@@ -56,9 +56,11 @@ class AnalysisOptions:
         """Check the names in the options against a model's label set.
 
         Raises:
-            InvalidInputError: names the keyword that the label set does not have.
+            InvalidInputError: names the keyword that the label set does not have, or that is there twice.
         """
         for number, keyword in enumerate(self.keywords):
+            if keyword in self.keywords[:number]:
+                raise InvalidInputError(f"options.keywords[{number}]: {quoted(keyword)} is named twice; name it once")
             if keyword not in labels.all_labels:
                 raise InvalidInputError(
                     f"options.keywords[{number}]: {quoted(keyword)} is none of {', '.join(labels.all_labels)}"

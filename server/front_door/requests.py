@@ -85,7 +85,7 @@ def review_of(request: pb.AnalyzeStreamRequest) -> ReviewInput:
     return ReviewInput(request.review.text, request.review.id)
 
 
-def options_of(message: pb.AnalysisOptions, defaults: AnalysisOptions) -> AnalysisOptions:
+def options_of(message: pb.AnalysisOptions, defaults: AnalysisOptions, limits: Limits) -> AnalysisOptions:
     """The options wanted, with the server's defaults where the message says nothing.
 
     Raises:
@@ -102,6 +102,11 @@ def options_of(message: pb.AnalysisOptions, defaults: AnalysisOptions) -> Analys
         mode = _MODES[message.highlight_mode]
     if message.highlights_per_keyword < 0:
         raise InvalidInputError(f"options.highlights_per_keyword: {message.highlights_per_keyword} is below 0")
+    if message.highlights_per_keyword > limits.max_highlights_per_keyword:
+        raise InvalidInputError(
+            f"options.highlights_per_keyword: {message.highlights_per_keyword} is more than "
+            f"{limits.max_highlights_per_keyword}, the most that this server finds"
+        )
     return AnalysisOptions(
         highlight=mode,
         highlights_per_keyword=message.highlights_per_keyword or defaults.highlights_per_keyword,
@@ -152,6 +157,7 @@ def limits_message(limits: Limits) -> pb.Limits:
         max_stream_reviews=limits.max_stream_reviews,
         default_deadline=_duration(limits.default_deadline_s),
         max_deadline=_duration(limits.max_deadline_s),
+        max_highlights_per_keyword=limits.max_highlights_per_keyword,
     )
 
 

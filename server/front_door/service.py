@@ -104,7 +104,7 @@ class ReviewAnalysisService:
             with self.calls.admit(self._identify(context)):
                 request = parse(pb.AnalyzeRequest, data, self._limits.max_message_bytes)
                 reviews = reviews_of(request, self._limits)
-                options = options_of(request.options, self._defaults)
+                options = options_of(request.options, self._defaults, self._limits)
                 answer = await self._answering.analyze(_ticket(context), reviews, options, deadline_s)
                 self._count(answer.analyses, answer.timings)
                 raise_if_lost(answer.analyses)

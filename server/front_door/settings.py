@@ -61,6 +61,9 @@ class Limits(Section):
     max_characters: Count = Field(
         default=MAX_CHARACTERS, description="code points of a review; a longer one gets an error"
     )
+    max_highlights_per_keyword: Count = Field(
+        default=20, description="words to highlight for each keyword, at most, that a call may ask for"
+    )
     max_queued_tokens: Count = Field(
         default=8_000_000, description="tokens that all calls under way may need; calls beyond are refused"
     )

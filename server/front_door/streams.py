@@ -105,7 +105,7 @@ class ReviewStream:
                 return None
             try:
                 request = parse(pb.AnalyzeStreamRequest, data, self._limits.max_message_bytes)
-                review, options = review_of(request), options_of(request.options, self._defaults)
+                review, options = review_of(request), options_of(request.options, self._defaults, self._limits)
             except ReviewLensError as error:
                 return error
             self._gather(_Read(review, options, self._clock()))

@@ -21,6 +21,7 @@ from server.front_door.requests import (
 )
 from server.front_door.settings import Limits
 
+LIMITS = Limits(max_highlights_per_keyword=9)
 DEFAULTS = AnalysisOptions(highlight="fast", highlights_per_keyword=2, max_characters=50)
 
 
@@ -59,8 +60,8 @@ def test_stream_message_needs_a_review() -> None:
 
 
 def test_options_that_are_not_set_are_the_defaults() -> None:
-    assert options_of(pb.AnalysisOptions(), DEFAULTS) == DEFAULTS
-    some = options_of(pb.AnalysisOptions(highlight_mode=pb.HIGHLIGHT_MODE_OFF), DEFAULTS)
+    assert options_of(pb.AnalysisOptions(), DEFAULTS, LIMITS) == DEFAULTS
+    some = options_of(pb.AnalysisOptions(highlight_mode=pb.HIGHLIGHT_MODE_OFF), DEFAULTS, LIMITS)
     assert some == AnalysisOptions(highlight="off", highlights_per_keyword=2, max_characters=50)
 
 
@@ -71,7 +72,7 @@ def test_options_that_are_set() -> None:
         keywords=["핏", "가격"],
         thresholds={"핏": 0.25},
     )
-    assert options_of(message, DEFAULTS) == AnalysisOptions(
+    assert options_of(message, DEFAULTS, LIMITS) == AnalysisOptions(
         highlight="exact", highlights_per_keyword=3, max_characters=50, keywords=("핏", "가격"), thresholds={"핏": 0.25}
     )
 
@@ -81,13 +82,14 @@ def test_options_that_are_set() -> None:
     [
         (pb.AnalysisOptions(highlight_mode=9), "options.highlight_mode: 9"),  # type: ignore[arg-type]
         (pb.AnalysisOptions(highlights_per_keyword=-1), "options.highlights_per_keyword: -1"),
+        (pb.AnalysisOptions(highlights_per_keyword=10), "options.highlights_per_keyword: 10 is more than 9"),
         (pb.AnalysisOptions(thresholds={"핏": 1.0}), r"options.thresholds\['핏'\]: 1.0"),
         (pb.AnalysisOptions(thresholds={"핏": float("nan")}), r"options.thresholds\['핏'\]: nan"),
     ],
 )
 def test_wrong_options_name_their_field(message: pb.AnalysisOptions, field: str) -> None:
     with pytest.raises(InvalidInputError, match=field):
-        options_of(message, DEFAULTS)
+        options_of(message, DEFAULTS, LIMITS)
 
 
 def failed(code: str) -> ReviewAnalysis:

@@ -148,7 +148,7 @@ class SentimentLabel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., score: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_reviews", "max_characters", "max_calls_per_client", "max_stream_reviews", "default_deadline", "max_deadline")
+    __slots__ = ("max_message_bytes", "max_reviews", "max_characters", "max_calls_per_client", "max_stream_reviews", "default_deadline", "max_deadline", "max_highlights_per_keyword")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_REVIEWS_FIELD_NUMBER: _ClassVar[int]
     MAX_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +156,7 @@ class Limits(_message.Message):
     MAX_STREAM_REVIEWS_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_DEADLINE_FIELD_NUMBER: _ClassVar[int]
     MAX_DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    MAX_HIGHLIGHTS_PER_KEYWORD_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_reviews: int
     max_characters: int
@@ -163,4 +164,5 @@ class Limits(_message.Message):
     max_stream_reviews: int
     default_deadline: _duration_pb2.Duration
     max_deadline: _duration_pb2.Duration
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_reviews: _Optional[int] = ..., max_characters: _Optional[int] = ..., max_calls_per_client: _Optional[int] = ..., max_stream_reviews: _Optional[int] = ..., default_deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    max_highlights_per_keyword: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_reviews: _Optional[int] = ..., max_characters: _Optional[int] = ..., max_calls_per_client: _Optional[int] = ..., max_stream_reviews: _Optional[int] = ..., default_deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_highlights_per_keyword: _Optional[int] = ...) -> None: ...

@@ -47,6 +47,8 @@ async def test_requests_over_the_limits(stub: Stub) -> None:
         (request_of("가", options=pb.AnalysisOptions(thresholds={"핏": 2})), "options.thresholds['핏']"),
         (request_of("가", options=pb.AnalysisOptions(thresholds={"만족도": 0.5})), "options.thresholds['만족도']"),
         (request_of("가", options=pb.AnalysisOptions(highlights_per_keyword=-1)), "options.highlights_per_keyword"),
+        (request_of("가", options=pb.AnalysisOptions(highlights_per_keyword=21)), "options.highlights_per_keyword"),
+        (request_of("가", options=pb.AnalysisOptions(keywords=["핏", "핏"])), "options.keywords[1]"),
     ],
 )
 async def test_wrong_request_names_its_field(stub: Stub, request_: pb.AnalyzeRequest, field: str) -> None:
