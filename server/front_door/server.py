@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
+import math
 from collections.abc import Callable
 from typing import Self
 
@@ -191,6 +192,8 @@ class FrontDoor:
                 ("grpc.keepalive_time_ms", KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
                 ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+                ("grpc.max_connection_age_ms", _milliseconds(self._settings.connections.max_age_s)),
+                ("grpc.max_connection_idle_ms", _milliseconds(self._settings.connections.max_idle_s)),
                 # No compression: gRPC would unpack a message without a bound before it looks at its size.
                 ("grpc.compression_enabled_algorithms_bitset", 1 << grpc.Compression.NoCompression),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -226,3 +229,8 @@ class FrontDoor:
             return start_metrics_server(self.metrics, host, port)
         except OSError as error:
             raise InvalidInputError(f"metrics.listen: {listen}: {error.strerror}; choose another one") from None
+
+
+def _milliseconds(seconds: float) -> int:
+    """For gRPC's options, which are 32-bit numbers: about 24 days at most."""
+    return min(math.ceil(1000 * seconds), 2**31 - 1)

@@ -84,6 +84,15 @@ class Limits(Section):
         return self
 
 
+class Connections(Section):
+    """How long connections last. None is closed while it has a call; an old one takes no new calls."""
+
+    max_age_s: Seconds = Field(
+        default=1800.0, description="seconds after which clients connect anew, and so find front doors that were added"
+    )
+    max_idle_s: Seconds = Field(default=900.0, description="seconds without a call after which a connection is closed")
+
+
 class Batching(Section):
     """How rows of all callers are sent to Triton."""
 
@@ -215,6 +224,7 @@ class Settings(Section):
     )
     reflection: bool = Field(default=True, description="let clients list the services")
     limits: Limits = Limits()
+    connections: Connections = Connections()
     batching: Batching = Batching()
     analysis: Analysis = Analysis()
     cache: Cache = Cache()
