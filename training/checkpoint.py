@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, RobertaForSequenceClassification
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast, RobertaForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from client.artifact import LABELS_FILE, TOKENIZER_FILE, Artifact, Labels, SpecialTokens, sha256_of
@@ -19,6 +20,7 @@ from training.data import LabelSet
 from training.tuning import is_plain
 
 WEIGHT_FILES = ("model.safetensors", "config.json", "adapter_model.safetensors", "adapter_config.json")
+CHECKPOINT_FILES = (*WEIGHT_FILES, TOKENIZER_FILE, LABELS_FILE, "metrics.json", "README.md")
 
 
 def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> RobertaForSequenceClassification:
@@ -27,11 +29,14 @@ def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> Ro
     Raises:
         ArtifactError: there is no RoBERTa checkpoint at ``path``.
     """
+    _check_is_roberta(path)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # a new head is meant: no report of it
     try:
-        model: RobertaForSequenceClassification = RobertaForSequenceClassification.from_pretrained(
+        model: RobertaForSequenceClassification
+        model, loading = RobertaForSequenceClassification.from_pretrained(
             path,
+            output_loading_info=True,
             num_labels=outputs,
             id2label={i: str(i) for i in range(outputs)},
             label2id={str(i): i for i in range(outputs)},
@@ -41,11 +46,33 @@ def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> Ro
             attn_implementation=attention,
             dtype="float32",  # finished checkpoints are in half precision, which does not train
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ArtifactError(f"--backbone {path}: no RoBERTa checkpoint could be loaded: {error}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)
+    # What is missing would be random numbers; only the new head may be.
+    if missing := sorted(name for name in loading["missing_keys"] if not name.startswith("classifier.")):
+        raise ArtifactError(
+            f"--backbone {path}: {len(missing)} weights of RoBERTa are not in it, {missing[0]} the first; "
+            "give the whole checkpoint of a RoBERTa"
+        )
     return model
+
+
+def _check_is_roberta(path: str) -> None:
+    """Refuse another architecture, whose weights would all be taken for missing.
+
+    Raises:
+        ArtifactError: says what it is, or that there is nothing.
+    """
+    try:
+        kind = AutoConfig.from_pretrained(path).model_type
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"--backbone {path}: no RoBERTa checkpoint could be loaded: {error}") from None
+    if kind != RobertaForSequenceClassification.config_class.model_type:
+        raise ArtifactError(
+            f"--backbone {path}: this is of the type {kind}, not roberta; give a RoBERTa such as klue/roberta-base"
+        )
 
 
 def begin_checkpoint(
@@ -124,7 +151,8 @@ def push_to_hub(folder: Path, repository: str) -> None:
     api = HfApi()
     try:
         api.create_repo(repository, private=True, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder)
+        # Not the whole folder: contradictions.jsonl holds reviews.
+        api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=[*CHECKPOINT_FILES])
     except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
         raise ReviewLensError(
             f"--push-to-hub {repository}: {error}; {folder} is whole: log in (hf auth login, or HF_TOKEN), then "
