@@ -33,7 +33,7 @@ from training.examples import (
     sentiment_examples,
 )
 from training.losses import LossOptions, keyword_loss, sentiment_loss
-from training.review_trainer import SAVE_STEPS, ReviewTrainer, disk_errors, last_whole_checkpoint
+from training.review_trainer import SAVE_STEPS, ReviewTrainer, disk_errors, resume, run_digest
 from training.trainer import Task
 
 log = logging.getLogger("distill")
@@ -251,7 +251,8 @@ def distill(
         and taught.config.hidden_size == student.config.hidden_size,
     )
     trainer.remove_callback(PrinterCallback)  # it prints among the results
-    last = last_whole_checkpoint(folder)
+    run = task, settings, student.config.num_hidden_layers, label_set.all_labels, label_set.sentiment_scores
+    last = resume(folder, run_digest(run, reviews, str(teacher), student.config.name_or_path))
     log.info("%s: %d lessons, %.2f epochs%s", task, len(lessons), epochs, f", going on from {last}" if last else "")
     with disk_errors(folder):
         trainer.train(resume_from_checkpoint=str(last) if last else None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,15 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 
 from client.errors import ReviewLensError
+from training.checkpoint import write_text
+from training.data import LabelledReview
 from training.examples import Example, TokenBudgetSampler
 from training.losses import LossOptions, keyword_loss, sentiment_loss
 
 log = logging.getLogger("finetune")
 
 SAVE_STEPS = 200
+RUN_FILE = "run.sha256"
 # A run that may stop early is scored this often an epoch.
 EVALUATIONS_PER_EPOCH = 2
 
@@ -76,8 +81,9 @@ def run_trainer(
     score: Callable[[Any], float] | None,
     patience: int,
     keep: bool,
+    last: Path | None = None,
 ) -> None:
-    """Train ``model`` in place, or go on with a run that was interrupted in ``folder``.
+    """Train ``model`` in place in ``folder``, or go on from the checkpoint ``last`` (see ``resume``).
 
     ``arguments`` go to TrainingArguments. With a ``score``, ``patience`` evaluations without a gain end the run and
     the best weights are loaded. Without ``keep`` there are no checkpoints to go on from.
@@ -118,7 +124,6 @@ def run_trainer(
         loss=loss,
         score=score,
     )
-    last = last_whole_checkpoint(folder)
     if last:
         log.info("going on from %s", last)
     with disk_errors(folder):
@@ -136,6 +141,32 @@ def predict_logits(model: Any, examples: Sequence[Example], collate: Any) -> NDA
             output = model(input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device))
             logits[rows] = output.logits.float().cpu().numpy()
     return logits
+
+
+def run_digest(settings: object, reviews: Iterable[LabelledReview], *models: str) -> str:
+    """What tells one run from another: settings (by their ``repr``), labelled reviews, and models it begins with."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for model in models:
+        weights = Path(model) / "model.safetensors"
+        written = weights.stat().st_mtime_ns if weights.is_file() else 0  # a hub name has no file here
+        digest.update(repr((model, written)).encode())
+    for review in reviews:
+        known = sorted(review.annotated), sorted(review.evidence.items()), sorted(review.targets.items())
+        digest.update(repr((review.text, sorted(review.scores.items()), review.graded, known)).encode())
+    return digest.hexdigest()
+
+
+def resume(folder: Path, digest: str) -> Path | None:
+    """The last whole checkpoint of the run with this digest. What another run left in the folder is deleted."""
+    file = folder / RUN_FILE
+    with disk_errors(folder):
+        if folder.is_dir() and not (file.is_file() and file.read_text(encoding="utf-8") == digest):
+            if any(folder.glob("checkpoint-*")):
+                log.warning("%s: the unfinished run there had other settings or data; this one begins anew", folder)
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(file, digest)
+    return last_whole_checkpoint(folder)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ from training.losses import (
     keyword_class_weights,
     sentiment_class_weights,
 )
-from training.review_trainer import predict_logits, run_trainer
+from training.review_trainer import predict_logits, resume, run_digest, run_trainer
 from training.tuning import Tune, prepare
 
 log = logging.getLogger("finetune")
@@ -125,6 +125,8 @@ def fit(
     trainable, parameters = tuned.parameters
     log.info("%s: %d examples, %d of %d parameters trained", task, len(examples), trainable, parameters)
     began = time.monotonic()
+    run = task, replace(recipe, report_to=""), label_set.all_labels, label_set.sentiment_scores
+    last = resume(folder, run_digest(run, train, recipe.backbone)) if folder else None
     arguments = {
         "num_train_epochs": recipe.epochs,
         "learning_rate": recipe.learning_rate,
@@ -145,6 +147,7 @@ def fit(
             score=score,
             patience=recipe.early_stopping,
             keep=folder is not None,
+            last=last,
         )
     return Fitted(tuned.finish(), trainable, parameters, round(time.monotonic() - began, 1))
 

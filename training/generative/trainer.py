@@ -6,6 +6,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from training.examples import TokenBudgetSampler
 from training.generative.model import accepts, check_length, inputs_of, load_language_model
 from training.generative.tokens import TextCodec, TextExample, left_padded
 from training.losses import LossOptions
-from training.review_trainer import SAVE_STEPS, ReviewTrainer, disk_errors, last_whole_checkpoint
+from training.review_trainer import SAVE_STEPS, ReviewTrainer, disk_errors, resume, run_digest
 from training.trainer import Recipe
 
 log = logging.getLogger("generative")
@@ -106,7 +107,9 @@ def fit_generator(
             loss=LossOptions(),
             score=None,
         )
-        if last := last_whole_checkpoint(folder):
+        digest = run_digest(replace(recipe, report_to=""), train, recipe.backbone)
+        last = resume(folder, digest) if keep else None
+        if last:
             log.info("going on from %s", last)
         with disk_errors(folder):
             trainer.train(resume_from_checkpoint=str(last) if last else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import logging
@@ -72,6 +73,34 @@ def test_a_run_that_was_killed_in_mid_epoch_goes_on(
     assert "checkpoint-3 is not whole" in caplog.text
     assert {p.name for p in tmp_path.iterdir()} >= {"model.safetensors", "labels.json"}
     assert not (tmp_path / finetune.WORK_FOLDER).exists()
+
+
+def test_a_run_with_other_settings_or_data_does_not_go_on_with_the_old_one(
+    corpora: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(review_trainer, "SAVE_STEPS", 1)
+    whole_step = ReviewTrainer.training_step
+
+    def interrupted_step(self: ReviewTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 2:
+            raise KeyboardInterrupt
+        return whole_step(self, *args, **kwargs)
+
+    shorter = tmp_path / "shorter.jsonl"
+    reviews = gzip.decompress((corpora / "labelled.jsonl.gz").read_bytes()).splitlines(keepends=True)
+    shorter.write_bytes(b"".join(reviews[:-40]))
+    for number, other in enumerate((["--learning-rate", "0.01"], ["--loss", "focal"], ["--train", str(shorter)])):
+        out = tmp_path / str(number)
+        with monkeypatch.context() as context:
+            context.setattr(ReviewTrainer, "training_step", interrupted_step)
+            with pytest.raises(KeyboardInterrupt):
+                run("keyword", corpora, backbone, out, 1)
+        assert last_whole_checkpoint(out / finetune.WORK_FOLDER / "trainer") is not None
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "finetune"):
+            run("keyword", corpora, backbone, out, 1, *other)
+        assert "going on from" not in caplog.text
+        assert "had other settings or data; this one begins anew" in caplog.text
 
 
 def test_every_epoch_has_an_order_of_its_own_also_after_an_interruption(
