@@ -56,7 +56,7 @@ class Limits(Section):
     max_message_bytes: CountToDouble = Field(default=4 * 1024 * 1024, description="bytes of a request message")
     max_reviews: Count = Field(default=256, description="reviews of an Analyze call")
     max_stream_reviews: Count = Field(
-        default=64, description="reviews of a stream under way at once; reading pauses at so many, and nothing fails"
+        default=256, description="reviews of a stream under way at once; reading pauses at so many, and nothing fails"
     )
     max_characters: Count = Field(
         default=MAX_CHARACTERS, description="code points of a review; a longer one gets an error"

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 
 from client.errors import InvalidInputError
 from training.loop.bootstrap import Difference, Outcomes, keyword_metrics, paired_bootstrap, sentiment_metrics
-from training.loop.decision import Rule, decide
+from training.loop.decision import METRICS, Rule, decide, measurable
 
 KEYWORDS, SENTIMENTS = 3, 5
 
@@ -128,8 +128,13 @@ def test_rule(primary: Difference, other: Difference, promoted: bool) -> None:
     assert ("a fall of more than" in told) is (other.gain < -0.01)
 
 
+def test_sentiments_take_as_many_reviews_as_any_comparison() -> None:
+    assert measurable(29) == ("keyword micro F1", "keyword macro F1")
+    assert measurable(30) == METRICS
+
+
 def test_rule_needs_its_metric() -> None:
-    with pytest.raises(InvalidInputError, match="sentiment accuracy: no held-out review has labels of five levels"):
+    with pytest.raises(InvalidInputError, match="sentiment accuracy: fewer than 30 held-out reviews"):
         decide({"keyword micro F1": difference(0.1, 0.05)}, Rule("sentiment accuracy"))
     with pytest.raises(InvalidInputError, match="--primary"):
         Rule("accuracy")

@@ -20,6 +20,9 @@ from export.checkpoint import Pair, load_pair
 from export.install import install, stage, write_configs
 from export.versions import model_version, new_version, serving_target, whole_versions
 from tests.functional.export.tiny_checkpoints import write_checkpoints
+from training.loop.__main__ import main
+from training.loop.bootstrap import Difference
+from training.loop.comparison import Comparison
 from training.loop.files import locked
 from training.loop.promotion import history, promote, rollback
 
@@ -267,3 +270,25 @@ def test_served_version_is_the_pinned_one(repository: Path, challenger: Path) ->
     assert served_version(repository) == 2
     config.unlink()
     assert served_version(repository) == 2
+
+
+def test_a_champion_that_changes_while_it_is_compared_is_not_overwritten(
+    repository: Path,
+    challenger: Path,
+    tmp_path: Path,
+    pair: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    champion, better = model_version(repository, 1), Difference(0.8, 0.9, 0.05, 0.15, 1.0)
+    other = export(tmp_path / "other", pair, "other")
+
+    def compare(*_: Any, **__: Any) -> Comparison:
+        promote(other, repository, "somebody else was faster")
+        return Comparison(champion, "7-new", ("a.jsonl",), 50, 50, "", 2000, 1, {"keyword micro F1": better}, {})
+
+    monkeypatch.setattr("training.loop.comparison.compare", compare)
+    given = ["promote", "--repository", str(repository), "--challenger", str(challenger), "--data", "a.jsonl"]
+    assert main(given) == 2
+    assert f"the challenger was compared with {champion}; compare again" in capsys.readouterr().err
+    assert [change.why for change in history(repository)] == ["somebody else was faster"]

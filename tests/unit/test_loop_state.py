@@ -10,8 +10,10 @@ import pytest
 
 from client.errors import InvalidInputError
 from tests.unit.test_loop_promotion import full_disk
-from training.loop.files import locked, read_rows, write_rows
+from training.loop.__main__ import main
+from training.loop.files import locked, make_folder, read_rows, write_rows
 from training.loop.settings import Run, Settings
+from training.loop.steps import STEPS
 
 SETTINGS = Settings("/repository", "/pool.jsonl", ("/a.jsonl:2", "/b.jsonl"), ("/b.jsonl",), quotas=("outliers=100%",))
 
@@ -25,6 +27,31 @@ def test_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert again.finished["select"]["seconds"] == 1.3
     again.forget(("ask",))
     assert list(Run.open(tmp_path).finished) == ["select"]
+
+
+@pytest.mark.parametrize(
+    ("again", "kept"), [(None, ["select", "ask"]), ("keyword", ["select", "ask"]), ("ask", ["select"])]
+)
+def test_new_labels_are_used_whatever_else_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str | None, kept: list[str]
+) -> None:
+    make_folder(tmp_path / "run")
+    run = Run.begin(tmp_path / "run", SETTINGS)
+    for step in STEPS:
+        run.finish(step, {}, 0)
+    monkeypatch.setattr("training.loop.__main__.go_on", lambda run: None)
+    labels = tmp_path / "kim.csv"
+    labels.write_text("id,text,만족도\na,핏이 예뻐요,1\n", encoding="utf-8")
+    given = ["run", str(tmp_path / "run"), "--labels", str(labels)]
+    assert main([*given, *(["--again", again] if again else [])]) == 0
+    assert list(Run.open(tmp_path / "run").finished) == kept
+    assert (tmp_path / "run" / "answers.jsonl").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInputError, match="file/run: the folder cannot be made: Not a directory"):
+        make_folder(tmp_path / "file" / "run")
 
 
 def test_full_disk_leaves_the_old_state_whole(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from client.whole_files import write_whole
 from export.versions import model_version, whole_versions
 from training.data import LabelSet
 from training.loop.decision import Decision, Rule, decide
-from training.loop.files import locked
+from training.loop.files import locked, make_folder
 from training.loop.labelling import add_answers, read_answers
 from training.loop.options import add_comparison_options, add_run_options, given_settings, new_settings
 from training.loop.promotion import Change, history, promote, rollback
@@ -44,14 +44,17 @@ def run(args: argparse.Namespace) -> int:
     folder: Path = args.folder
     begun = (folder / STATE_FILE).is_file()
     settings = None if begun else new_settings(args)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder):
         state = Run.begin(folder, settings) if settings else Run.open(folder)
         state.require(given_settings(args))
         state.accept = args.accept
         answers = read_answers(state, args.labels)
-        if first := args.again or ("labels" if answers else ""):
-            state.forget(tuple(STEPS)[list(STEPS).index(first) :])
+        order = list(STEPS)
+        # New labels are to be used, also where --again names a step behind them.
+        begin_at = [order.index(step) for step in (args.again, "labels" if answers else None) if step]
+        if begin_at:
+            state.forget(tuple(order[min(begin_at) :]))
         if answers:
             add_answers(state, answers)
         message = go_on(state)
@@ -61,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Compare two repositories and say what the rule makes of it."""
-    return DONE if _compared(args, args.champion, args.challenger).promote else NOT_BETTER
+    _, decision = _compared(args, args.champion, args.challenger)
+    return DONE if decision.promote else NOT_BETTER
 
 
 def promote_challenger(args: argparse.Namespace) -> int:
@@ -69,9 +73,9 @@ def promote_challenger(args: argparse.Namespace) -> int:
     if args.why:
         _tell(args.repository, promote(args.challenger, args.repository, args.why))
         return DONE
-    decision = _compared(args, args.repository, args.challenger)
+    champion, decision = _compared(args, args.repository, args.challenger)
     if decision.promote:
-        _tell(args.repository, promote(args.challenger, args.repository, decision.reasons[0]))
+        _tell(args.repository, promote(args.challenger, args.repository, decision.reasons[0], champion=champion))
         return DONE
     return NOT_BETTER
 
@@ -98,7 +102,8 @@ def status(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _compared(args: argparse.Namespace, champion: Path, challenger: Path) -> Decision:
+def _compared(args: argparse.Namespace, champion: Path, challenger: Path) -> tuple[str, Decision]:
+    """The model version of the champion that was compared, and the decision."""
     from training.loop.comparison import compare as compare_repositories
 
     rule = Rule(args.primary, args.tolerance)
@@ -111,7 +116,7 @@ def _compared(args: argparse.Namespace, champion: Path, challenger: Path) -> Dec
     if args.output:
         values = {**asdict(comparison), "decision": asdict(decision)}
         write_whole(args.output, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
-    return decision
+    return comparison.champion, decision
 
 
 def _tell(repository: Path, change: Change) -> None:

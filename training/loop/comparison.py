@@ -17,21 +17,20 @@ from training.corpus import split_of
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.examples import merge_sources
 from training.loop.bootstrap import Difference, Outcomes, paired_bootstrap
-from training.loop.decision import METRICS
+from training.loop.decision import FEWEST_REVIEWS, METRICS, measurable
 from training.predictions import Predictions, predict_repository
 
 log = logging.getLogger("loop")
 
 FEWEST_RESAMPLES = 1000
-# Of fewer, the percentile interval is too narrow: of one review it has no width at all.
-FEWEST_REVIEWS = 30
 
 
 @dataclass(frozen=True)
 class Comparison:
     """``champion`` and ``challenger`` are model versions; ``data_sha256`` is of the texts and labels compared on.
 
-    ``graded`` is how many of the ``reviews`` have labels of five levels: sentiments are compared on these alone.
+    ``graded`` is how many of the ``reviews`` have labels of five levels: sentiments are compared on these alone, and
+    not at all where they are fewer than ``FEWEST_REVIEWS``.
     """
 
     champion: str
@@ -92,8 +91,8 @@ def compare(
     _require_same_labels(said[0], said[1], label_set)
     before, after = outcomes(said[0]), outcomes(said[1])
     differences = paired_bootstrap(before, after, resamples=resamples, seed=seed)
-    graded = sum(review.graded for review in said[0].reviews)
-    metrics = dict(zip(METRICS if graded else METRICS[:2], differences, strict=False))
+    graded = graded_count(said[0].reviews)
+    metrics = dict(zip(measurable(graded), differences, strict=False))
     digest = hashlib.sha256()
     for review in sorted(said[0].reviews, key=lambda review: review.text):
         digest.update(f"{review.text}\0{sorted(review.scores.items())}\0{sorted(review.annotated)}\0".encode())
@@ -109,6 +108,11 @@ def compare(
         metrics=metrics,
         keywords=dict(zip(said[0].labels.keywords, differences[len(METRICS) :], strict=True)),
     )
+
+
+def graded_count(reviews: Sequence[LabelledReview]) -> int:
+    """How many of the reviews have a label of five levels, which sentiments are compared on."""
+    return sum(review.graded and bool(review.scores) for review in reviews)
 
 
 def outcomes(predictions: Predictions) -> Outcomes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from client.errors import InvalidInputError
 from training.loop.bootstrap import Difference
 
 METRICS = ("keyword micro F1", "keyword macro F1", "sentiment accuracy", "sentiment macro F1")
+# Of fewer, the percentile interval is too narrow: of one review it has no width at all.
+FEWEST_REVIEWS = 30
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,31 @@ class Decision:
     reasons: tuple[str, ...]
 
 
+def measurable(graded: int) -> tuple[str, ...]:
+    """The metrics that can be compared when so many held-out reviews have labels of five levels."""
+    return METRICS if graded >= FEWEST_REVIEWS else METRICS[:2]
+
+
+def require_measured(primary: str, measured: Sequence[str]) -> None:
+    """Refuse a primary metric that the held-out reviews do not measure.
+
+    Raises:
+        InvalidInputError: names the metric and what it takes.
+    """
+    if primary not in measured:
+        raise InvalidInputError(
+            f"--primary {primary}: fewer than {FEWEST_REVIEWS} held-out reviews have labels of five levels, and "
+            f"sentiments are compared on these alone; add some, or take one of {', '.join(measured)}"
+        )
+
+
 def decide(metrics: Mapping[str, Difference], rule: Rule) -> Decision:
-    """Apply the rule to what was measured; sentiment metrics are missing where no label has five levels.
+    """Apply the rule to what was measured; sentiment metrics are missing where too few labels have five levels.
 
     Raises:
         InvalidInputError: the primary metric was not measured.
     """
-    if rule.primary not in metrics:
-        raise InvalidInputError(
-            f"--primary {rule.primary}: no held-out review has labels of five levels; add some, or take another"
-        )
+    require_measured(rule.primary, tuple(metrics))
     primary = metrics[rule.primary]
     ahead = primary.low > 0
     verdict = "better beyond noise" if ahead else "not better beyond noise, which takes a lower bound above 0"

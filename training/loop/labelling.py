@@ -14,7 +14,7 @@ from client.whole_files import write_whole
 from training.data import LabelSet
 from training.loop import label_studio, sheets
 from training.loop.answers import DECISION, Answer, Task
-from training.loop.files import read_rows, write_rows
+from training.loop.files import make_folder, read_rows, write_rows
 from training.loop.settings import Run
 
 SELECTED, LABELLING, ANSWERS = "selected.jsonl", "labelling", "answers.jsonl"
@@ -33,7 +33,7 @@ def ask(run: Run) -> dict[str, Any]:
     """
     label_set, tasks = label_set_of(run), _tasks(run)
     settings, folder = run.settings, run.folder / LABELLING
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     order = np.random.default_rng(settings.seed).permutation(len(tasks))
     shared = round(settings.overlap * len(tasks)) if settings.labellers > 1 else 0
     parts: list[list[Task]] = [[] for _ in range(settings.labellers)]

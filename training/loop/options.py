@@ -12,7 +12,7 @@ from typing import Any
 from client.errors import InvalidInputError
 from client.served import served_version
 from training.data import LabelSet
-from training.loop.decision import METRICS, Rule
+from training.loop.decision import METRICS, Rule, measurable, require_measured
 from training.loop.settings import DEFAULT_LABEL_SET, Settings
 
 NEEDED = ("repository", "pool", "train")
@@ -102,7 +102,7 @@ def new_settings(args: argparse.Namespace) -> Settings:
     """
     from training.audit.rules import load_rules, rules_beside
     from training.finetune import parse_arguments
-    from training.loop.comparison import held_out_reviews
+    from training.loop.comparison import graded_count, held_out_reviews
     from training.selection.quotas import parse_quotas
 
     given = given_settings(args)
@@ -118,7 +118,8 @@ def new_settings(args: argparse.Namespace) -> Settings:
         parse_quotas(settings.quotas)
     Rule(settings.primary, settings.tolerance)
     served_version(Path(settings.repository))
-    held_out_reviews([Path(file) for file in settings.held_out], label_set)
+    reviews = held_out_reviews([Path(file) for file in settings.held_out], label_set)
+    require_measured(settings.primary, measurable(graded_count(reviews)))
     for more in ("", settings.sentiment_training):
         parse_arguments(["keyword", "--train", "-", "--output", "-", *shlex.split(f"{settings.training} {more}")])
     return settings

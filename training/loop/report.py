@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from training.loop.decision import FEWEST_REVIEWS
 from training.loop.settings import Settings
 
 MOST_ROWS, MOST_CHARACTERS = 20, 160
@@ -69,11 +70,12 @@ def _training(task: str, step: Mapping[str, Any]) -> str:
 def comparison_table(step: Mapping[str, Any]) -> list[str]:
     """The paragraphs and tables of a comparison, from its values."""
     header = ("metric", "champion", "challenger", "gain", "95 % interval", "P(better)")
+    few = f" Sentiments are not compared: that takes {FEWEST_REVIEWS} reviews with labels of five levels."
     return [
         f"Champion `{step['champion']}` and challenger `{step['challenger']}` on the same {step['reviews']} held-out "
         f"reviews ({step['graded']} with sentiments of five levels) of {', '.join(step['files'])}; data "
         f"`{step['data_sha256'][:12]}`. Paired bootstrap over reviews, {step['resamples']} resamples, seed "
-        f"{step['seed']}.",
+        f"{step['seed']}.{few if step['graded'] < FEWEST_REVIEWS else ''}",
         _table(header, _differences(step["metrics"])),
         "F1 of each keyword (so many intervals at once: now and then one excludes 0 by chance):",
         _table(("keyword", *header[1:]), _differences(step["keywords"])),

@@ -10,11 +10,12 @@ import hashlib
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from client.errors import InvalidInputError
 from client.served import served_version
 from client.whole_files import write_whole
 from training.corpus import split_of
@@ -66,18 +67,37 @@ def train(run: Run, task: str) -> dict[str, Any]:
     if task == "sentiment":
         options += shlex.split(settings.sentiment_training)
     arguments = [task, "--train", *files, "--output", str(output), "--label-set", settings.label_set, *options]
+    told = parse_arguments(arguments)
+    named = [*map(file_of, told.train), told.label_set, *([told.decisions] if told.decisions else [])]
     # What an interrupted training left behind is gone on with only where nothing has changed.
-    digest = hashlib.sha256("\0".join(arguments).encode())
-    for file in files:
-        digest.update(file_of(file).read_bytes())
+    digest = training_digest(arguments, named, Path(told.recipe.backbone))
     fingerprint = run.folder / f"{task}.sha256"
-    if not fingerprint.is_file() or fingerprint.read_text() != digest.hexdigest():
+    if not fingerprint.is_file() or fingerprint.read_text() != digest:
         shutil.rmtree(output, ignore_errors=True)
-        write_whole(fingerprint, digest.hexdigest())
-    metrics = finetune(parse_arguments(arguments))
+        write_whole(fingerprint, digest)
+    metrics = finetune(told)
     averages = ("micro avg", "macro avg", "accuracy")
     test = {kind: {name: table[name] for name in averages if name in table} for kind, table in metrics["test"].items()}
     return {"command": shlex.join(["python", "-m", "training.finetune", *arguments]), "test": test}
+
+
+def training_digest(arguments: Sequence[str], files: Sequence[Path], backbone: Path) -> str:
+    """SHA-256 of a training's arguments and of what stands in the files and the backbone that they name.
+
+    ``backbone`` may be a name on the hub, which has no files here.
+
+    Raises:
+        InvalidInputError: a file cannot be read.
+    """
+    digest = hashlib.sha256("\0".join(arguments).encode())
+    weights = sorted(path for path in backbone.iterdir() if path.is_file()) if backbone.is_dir() else []
+    for path in (*files, *weights):
+        try:
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise InvalidInputError(f"{path}: cannot be read: {error.strerror}; the training needs it") from None
+    return digest.hexdigest()
 
 
 def export_challenger(run: Run) -> dict[str, Any]:

@@ -77,7 +77,7 @@ async def test_info_tells_labels_hashes_and_limits(stub: Stub, tiny_artifact: Ar
         max_reviews=256,
         max_characters=10_000,
         max_calls_per_client=64,
-        max_stream_reviews=64,
+        max_stream_reviews=256,
         max_highlights_per_keyword=20,
         default_deadline=Duration(seconds=30),
         max_deadline=Duration(seconds=120),

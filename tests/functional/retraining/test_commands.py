@@ -10,6 +10,7 @@ import pytest
 
 from client.served import served_version
 from tests.functional.retraining.invented import reviews, write
+from training.corpus import split_of
 from training.finetune import DEFAULT_LABEL_SET
 from training.loop.__main__ import main
 
@@ -98,6 +99,31 @@ def test_run_needs_to_be_told_once(
     blank = shutil.copy(run / "labelling" / "to_label.csv", tmp_path / "blank.csv")
     assert main(["run", str(run), "--labels", str(blank), "--accept"]) == 3, "nothing at all cannot be accepted"
     assert "0 of 12 reviews have labels that hold" in capsys.readouterr().out
+
+
+def test_few_graded_reviews_do_not_decide_on_sentiments(
+    champion: Path, pool: Path, train_files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held_out = [row for row in reviews(range(100, 150)) if split_of(str(row["text"])) == "test"]
+    signs = [
+        {"id": row["id"], "text": row["text"], "aspects": [{"aspect": "배송", "polarity": 1, "span": row["text"]}]}
+        for row in held_out[4:]
+    ]
+    data = str(write(tmp_path / "data.jsonl", [*held_out[:4], *signs]))
+    output = tmp_path / "comparison.json"
+    compared = ["compare", "--champion", str(champion), "--challenger", str(champion), "--data", data]
+    assert main([*compared, "--output", str(output)]) == 1
+    values = json.loads(output.read_text(encoding="utf-8"))
+    assert values["graded"] == 4
+    assert list(values["metrics"]) == ["keyword micro F1", "keyword macro F1"]
+    assert "Sentiments are not compared: that takes 30 reviews" in capsys.readouterr().out
+    assert main([*compared, "--primary", "sentiment accuracy"]) == 2
+    run = ["run", str(tmp_path / "run"), "--repository", str(champion), "--pool", str(pool), "--train", *train_files]
+    assert main([*run, "--held-out", data, "--primary", "sentiment macro F1"]) == 2
+    told = capsys.readouterr().err
+    assert "--primary sentiment accuracy: fewer than 30 held-out reviews have labels of five levels" in told
+    assert "--primary sentiment macro F1: fewer than 30" in told
+    assert not (tmp_path / "run").exists(), "it is told before anybody labels"
 
 
 def test_arguments_that_do_not_go_together(champion: Path) -> None:
