@@ -106,7 +106,7 @@ def test_few_graded_reviews_do_not_decide_on_sentiments(
 ) -> None:
     held_out = [row for row in reviews(range(100, 150)) if split_of(str(row["text"])) == "test"]
     signs = [
-        {"id": row["id"], "text": row["text"], "aspects": [{"aspect": "배송", "polarity": 1, "span": row["text"]}]}
+        {"id": row["id"], "text": row["text"], "aspects": [{"aspect": "핏", "polarity": 1, "span": row["text"]}]}
         for row in held_out[4:]
     ]
     data = str(write(tmp_path / "data.jsonl", [*held_out[:4], *signs]))
