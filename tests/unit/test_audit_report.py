@@ -21,6 +21,7 @@ from training.audit.decisions import Decision, Decisions, read_decisions
 from training.audit.issues import Issue, summarize
 from training.audit.report import PAGE, issues_csv, page, summary_csv
 from training.data import LabelledReview, LabelSet
+from training.spreadsheets import original
 
 FASHION = LabelSet.load(Path("training/label_sets/fashion.json"))
 NODE = shutil.which("node")
@@ -115,6 +116,14 @@ def test_tables_hold_every_issue_in_its_rank() -> None:
     counts = {row["keyword"]: row for row in csv.DictReader(io.StringIO(summary_csv(summary)))}
     assert list(counts) == list(FASHION.all_labels)
     assert (counts["신축성"]["wrong"], counts["소재"]["missing"], counts["핏"]["wrong"]) == ("1", "1", "0")
+
+
+def test_issues_run_nothing_in_a_spreadsheet() -> None:
+    texts = [f"{start}HYPERLINK(1)" for start in "=+-@＝"]
+    rows = list(csv.DictReader(io.StringIO(issues_csv([issue(text, score=-1) for text in texts]), newline="")))
+    assert [row["text"] for row in rows] == [f"'{text}" for text in texts]
+    assert [original(row["text"]) for row in rows] == texts
+    assert {row["score"] for row in rows} == {"-1"}, "a score stays a number"
 
 
 @pytest.mark.skipif(NODE is None, reason="the page's script needs Node.js to run outside a browser")

@@ -19,7 +19,8 @@ from training.data import LabelSet
 from training.loop.answers import Answer, Task, parse_score, same_text
 from training.loop.label_studio import interface_xml, read_export, tasks_json
 from training.loop.quality import Checked, check
-from training.loop.sheets import neutral, original, read_sheet, sheet
+from training.loop.sheets import read_sheet, sheet
+from training.spreadsheets import neutral, original
 
 LABELS = LabelSet(("가격", "핏"), "만족도", ("매우부정", "부정", "중립", "긍정", "매우긍정"), (-2, -1, 0, 1, 2))
 TASKS = [

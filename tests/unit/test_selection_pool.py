@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from client.errors import InvalidInputError
+from training.selection.__main__ import write_selected
 from training.selection.pool import PoolReview, fresh_rows, read_pool, read_texts
+from training.selection.selector import Selected
 
 JSONL = (
     '{"id": 7, "text": "핏이 예뻐요", "shop": "가", "category": "상의"}\n\n{"text": "배송이 느려요", "source": "나"}\n'
@@ -44,6 +46,16 @@ def test_tables_are_read_by_their_header(tmp_path: Path, name: str, content: str
         PoolReview("1", "길이가 짧고, 얇아요", category="상의"),
         PoolReview("2", "좋아요"),
     ]
+
+
+def test_a_round_that_was_written_for_a_spreadsheet_is_read_as_it_was(tmp_path: Path) -> None:
+    review = PoolReview("=1", "-좋아요, 정말", "@가게", "상의")
+    plain = PoolReview("2", "'따옴표")
+    write_selected([Selected(review, "threshold", "+1"), Selected(plain, "refill", "")], tmp_path / "round.csv")
+    text = (tmp_path / "round.csv").read_bytes().decode("utf-8")
+    assert text.startswith("\ufeffid,text,"), "by which Excel tells that it is UTF-8"
+    assert "'=1,\"'-좋아요, 정말\",'@가게,상의,threshold,'+1\n" in text
+    assert read_pool(tmp_path / "round.csv") == [review, plain]
 
 
 def test_labelled_files_are_read_for_their_texts(tmp_path: Path) -> None:

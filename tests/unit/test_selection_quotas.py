@@ -74,11 +74,20 @@ def test_each_row_is_chosen_once_by_the_first_strategy_that_wants_it() -> None:
 def test_what_a_strategy_leaves_goes_to_the_others(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     strategies = {"a": wants(*range(20)), "b": wants(20, 21), "c": wants(*range(30, 50))}
-    chosen = combine(strategies, {"a": 25, "b": 50, "c": 12.5, "d": 12.5}, 16, 50)
+    chosen = combine(strategies, {"a": 25, "b": 50, "c": 12.5, "d": 12.5}, 14, 50)
     by_strategy = {name: [row for row, by, _ in chosen if by == name] for name in "abcd"}
-    assert by_strategy == {"a": [*range(9)], "b": [20, 21], "c": [*range(30, 35)], "d": []}
+    assert by_strategy == {"a": [*range(8)], "b": [20, 21], "c": [*range(30, 34)], "d": []}
     assert "b leaves 6 of its 8; they go to a, c" in caplog.messages
-    assert "d leaves 2 of its 2; they go to a, c" in caplog.messages
+    assert "d has nothing to choose by; its quota goes to a, b, c" in caplog.messages
+
+
+def test_only_what_is_drawn_of_the_whole_pool_is_called_a_sample() -> None:
+    strategies = {"proportional": wants(*range(20)), "threshold": wants(20, 21)}
+    quotas = {"proportional": 50, "threshold": 25, "vocabulary": 25}
+    chosen = combine(strategies, quotas, 12, 50)
+    # Without vocabulary, 8 and 4 are due from the beginning; threshold finds 2 of its 4.
+    names = [name for _, name, _ in chosen]
+    assert names == ["proportional"] * 8 + ["threshold"] * 2 + ["refill"] * 2
 
 
 def test_a_round_may_stay_short_when_nobody_has_a_reason_for_more(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from training.audit.decisions import Decisions
 from training.audit.issues import Issue, KeywordSummary
 from training.data import LabelSet
+from training.spreadsheets import neutral
 
 PAGE = Path(__file__).parent / "page"
 ISSUE_COLUMNS = (
@@ -84,10 +85,12 @@ def _row(issue: Issue) -> dict[str, Any]:
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a table, to be written in ``spreadsheets.ENCODING``; scores stay numbers."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: neutral(cell) if isinstance(cell, str) else cell for name, cell in row.items()})
     return out.getvalue()
 
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.errors import InvalidInputError
+from client.whole_files import write_whole
 from training.audit.decisions import Decisions, read_decisions
 from training.audit.issues import Issue, KeywordSummary, find_issues, summarize
 from training.audit.likely_errors import Filter, agreement, label_matrix, likely_errors
 from training.audit.out_of_fold import out_of_fold
 from training.audit.report import issues_csv, page, summary_csv
 from training.audit.rules import Rule, load_rules, rules_beside
-from training.checkpoint import write_text
 from training.data import LabelledReview, LabelSet
 from training.examples import split_reviews
 from training.finetune import DEFAULT_LABEL_SET, load_reviews
 from training.held_out import calibration_reviews
 from training.review_trainer import disk_errors
+from training.spreadsheets import ENCODING
 from training.trainer import Recipe
 
 log = logging.getLogger("audit")
@@ -85,10 +86,9 @@ def audit(settings: AuditSettings) -> Audit:
     errors = likely_errors(tagged, known, probabilities, label_set.keywords, settings.filter_by)
     issues = find_issues(reviews, label_set, probabilities, errors, rules, decided)
     summary = summarize(reviews, label_set, issues)
-    with disk_errors(settings.output):
-        write_text(settings.output / "issues.csv", issues_csv(issues))
-        write_text(settings.output / "summary.csv", summary_csv(summary))
-        write_text(settings.output / "index.html", page(issues, summary, label_set, decided))
+    write_whole(settings.output / "issues.csv", issues_csv(issues), ENCODING)
+    write_whole(settings.output / "summary.csv", summary_csv(summary), ENCODING)
+    write_whole(settings.output / "index.html", page(issues, summary, label_set, decided))
     return Audit(issues, summary, f1)
 
 

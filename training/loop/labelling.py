@@ -16,6 +16,7 @@ from training.loop import label_studio, sheets
 from training.loop.answers import DECISION, Answer, Task
 from training.loop.files import make_folder, read_rows, write_rows
 from training.loop.settings import Run
+from training.spreadsheets import ENCODING
 
 SELECTED, LABELLING, ANSWERS = "selected.jsonl", "labelling", "answers.jsonl"
 LABELLED, RETURNED = "labelled.jsonl", "returned.csv"
@@ -44,7 +45,7 @@ def ask(run: Run) -> dict[str, Any]:
     for number, (name, part) in enumerate(zip(names, parts, strict=True), 1):
         labeller = "" if len(parts) == 1 else str(number)
         text = sheets.sheet([(task, labeller, "", {}) for task in part], label_set)
-        write_whole(folder / name, text, "utf-8-sig")
+        write_whole(folder / name, text, ENCODING)
     write_whole(folder / "label_studio_tasks.json", label_studio.tasks_json([tasks[row] for row in order]))
     write_whole(folder / "label_studio_interface.xml", label_studio.interface_xml(label_set))
     return {"files": [f"{LABELLING}/{name}" for name in names], "twice": shared}
@@ -98,7 +99,7 @@ def take_labels(run: Run) -> dict[str, Any]:
     kept = [{**vars(k.task), "labels": dict(k.scores)} for k in checked.kept]
     write_rows(run.folder / LABELLED, kept)
     rows = [(r.task, DECISION, "; ".join(map(str, r.problems)), r.cells) for r in checked.returned]
-    write_whole(run.folder / RETURNED, sheets.sheet(rows, label_set), "utf-8-sig")
+    write_whole(run.folder / RETURNED, sheets.sheet(rows, label_set), ENCODING)
     result = {
         "asked": len(tasks),
         "kept": len(checked.kept),

@@ -1,8 +1,4 @@
-"""Labelling in a spreadsheet: a CSV with a column a label, written for Excel and read back from it.
-
-A cell that begins like a formula would be run by the spreadsheet of whoever opens it, and reviews are written by
-anybody: such cells get an apostrophe before them (OWASP, "CSV Injection").
-"""
+"""Labelling in a spreadsheet: a CSV with a column a label, written for Excel and read back from it."""
 
 from __future__ import annotations
 
@@ -14,36 +10,17 @@ from pathlib import Path
 from client.errors import InvalidInputError
 from training.data import LabelSet
 from training.loop.answers import Answer, Task
+from training.spreadsheets import ENCODING, neutral, original
 
 ID, TEXT, LABELLER, PROBLEM = "id", "text", "labeller", "problem"
 COLUMNS = (ID, TEXT, "shop", "category", LABELLER, PROBLEM)
-# What spreadsheets take for the start of a formula, full-width forms and control characters included.
-FORMULA_STARTS, CONTROL_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠"), ("\t", "\r", "\n")
 # Excel for Korean Windows saves "CSV" as CP949, and only "CSV UTF-8" as UTF-8.
-ENCODINGS = ("utf-8-sig", "cp949")
+ENCODINGS = (ENCODING, "cp949")
 DELIMITERS = ",;\t"
 
 
-def neutral(cell: str) -> str:
-    """The cell as text that no spreadsheet runs.
-
-    >>> neutral("=HYPERLINK(\\"x\\")"), neutral("핏이 좋아요")
-    ('\\'=HYPERLINK("x")', '핏이 좋아요')
-    """
-    return f"'{cell}" if _is_formula(cell.lstrip("'")) else cell
-
-
-def original(cell: str) -> str:
-    """The cell before ``neutral``."""
-    return cell[1:] if cell.startswith("'") and _is_formula(cell.lstrip("'")) else cell
-
-
-def _is_formula(cell: str) -> bool:
-    return cell.startswith(CONTROL_STARTS) or cell.lstrip().startswith(FORMULA_STARTS)
-
-
 def sheet(rows: Sequence[tuple[Task, str, str, Mapping[str, str]]], label_set: LabelSet) -> str:
-    """The text of a CSV (to be written as ``utf-8-sig``) of ``(task, labeller, problem, cells)`` rows."""
+    """The text of a CSV (to be written in ``spreadsheets.ENCODING``) of ``(task, labeller, problem, cells)`` rows."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow([*COLUMNS, *map(neutral, label_set.all_labels)])

@@ -11,27 +11,29 @@ Five strategies fill the round by quota (default: {quotas}):
   vocabulary    words that the present training data (--exclude) does not know; needs --exclude
   outliers      in no cluster of the pool's sentence embeddings; needs --checkpoint
 
---quota changes the mix: --quota threshold=60% --quota outliers=40%. What a strategy cannot fill goes to the others.
-No review is chosen twice, nor what stands in --exclude, up to case and spaces. The output has a row a review: id,
-text, shop, category, strategy and why.
+--quota changes the mix: --quota threshold=60% --quota outliers=40%. What a strategy cannot fill goes to the others;
+what is drawn at random only then is named refill, as it is no fair sample of the pool. No review is chosen twice, nor what
+stands in --exclude, up to case and spaces. The output has a row a review: id, text, shop, category, strategy and why.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from client.errors import InvalidInputError, ReviewLensError
+from client.whole_files import write_whole
 from training.selection.pool import read_pool, read_texts
 from training.selection.quotas import DEFAULT_QUOTAS, parse_quotas
 from training.selection.selector import Selected, select
+from training.spreadsheets import ENCODING, neutral
 
 COLUMNS = ("id", "text", "shop", "category", "strategy", "why")
 OUTPUT_FORMATS = (".csv", ".jsonl")
@@ -40,22 +42,20 @@ NEEDS = {"vocabulary": "exclude", "outliers": "checkpoint"}
 
 
 def write_selected(selected: Sequence[Selected], output: Path) -> None:
-    """Write a row a review, as CSV or JSON lines by the file's name."""
+    """Write a row a review, as CSV for spreadsheets or as JSON lines, by the file's name; raises as ``write_whole``."""
     rows = [{**vars(chosen.review), "strategy": chosen.strategy, "why": chosen.why} for chosen in selected]
-    temporary = output.with_name(output.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as out:
-        (_write_csv if output.suffix == ".csv" else _write_jsonl)(rows, out)
-    temporary.replace(output)
+    if output.suffix == ".csv":
+        write_whole(output, _csv(rows), ENCODING)
+    else:
+        write_whole(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _write_csv(rows: Sequence[dict[str, str]], out: TextIO) -> None:
+def _csv(rows: Sequence[dict[str, str]]) -> str:
+    out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-
-
-def _write_jsonl(rows: Sequence[dict[str, str]], out: TextIO) -> None:
-    out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    writer.writerows({name: neutral(cell) for name, cell in row.items()} for row in rows)
+    return out.getvalue()
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -11,6 +11,7 @@ from typing import Any
 
 from client.errors import InvalidInputError
 from training.corpus import numbered_lines, open_text, text_key
+from training.spreadsheets import original
 
 TEXT = "text"
 FORMATS = ("jsonl", "csv", "tsv", "txt")
@@ -31,7 +32,8 @@ def read_pool(path: Path) -> list[PoolReview]:
 
     Fields are ``text`` and, where there are any, ``id``, ``shop`` (or ``source``) and ``category``; others are not
     read, so a labelled file is as good as one without labels. A ``.tsv`` without a header that names ``text`` is
-    ``text<TAB>anything``. A review without an id gets the number of its line, or in a table of its row.
+    ``text<TAB>anything``. A review without an id gets the number of its line, or in a table of its row. In a table with
+    a header, the apostrophe is taken off that ``training.spreadsheets`` puts before what looks like a formula.
 
     Raises:
         InvalidInputError: names the file, the line and the field that cannot be used; or there is no review at all,
@@ -111,7 +113,9 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any
             header = next(rows, [])
             if TEXT in header:
                 yield from (
-                    (number, dict(zip(header, cells, strict=False))) for number, cells in enumerate(rows, 1) if cells
+                    (number, dict(zip(header, map(original, cells), strict=False)))
+                    for number, cells in enumerate(rows, 1)
+                    if cells
                 )
                 return
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:

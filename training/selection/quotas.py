@@ -13,9 +13,11 @@ from client.errors import InvalidInputError
 
 log = logging.getLogger("selection")
 
+# The random part. What it draws of the whole pool is a fair sample; what it fills up with later is one of the rest.
+SAMPLE, REFILL = "proportional", "refill"
 # Percent of a round. First comes first: a review that two strategies want goes to the one that stands before.
 DEFAULT_QUOTAS: Mapping[str, float] = {
-    "proportional": 20,
+    SAMPLE: 20,
     "threshold": 50,
     "sentiment": 20,
     "vocabulary": 5,
@@ -79,26 +81,30 @@ def combine(
 ) -> list[tuple[int, str, str]]:
     """Choose ``count`` of ``size`` rows: (row, strategy, why), each row once.
 
-    Strategies choose in the order of ``quotas``. What one leaves of its quota, for want of reviews or because it is
-    not among ``strategies``, is divided among the others in proportion to theirs, until the round is full or nobody
-    has anything to propose.
+    Strategies choose in the order of ``quotas``; the quota of one that is not among ``strategies`` is divided among the
+    others from the beginning. What one leaves of its quota for want of reviews is divided among the others in
+    proportion to theirs, until the round is full or nobody has anything to propose. What ``SAMPLE`` draws then is
+    called ``REFILL``: the others have taken theirs, and it is no fair sample of the pool.
     """
     free = np.ones(size, dtype=np.bool_)
     chosen: list[tuple[int, str, str]] = []
-    open_quotas = {name: share for name, share in quotas.items() if share > 0}
+    open_quotas = {name: share for name, share in quotas.items() if share > 0 and name in strategies}
+    for name in [name for name, share in quotas.items() if share > 0 and name not in strategies]:
+        log.info("%s has nothing to choose by; its quota goes to %s", name, ", ".join(open_quotas) or "nobody")
     missing = min(count, size)
+    refilling = False
     while missing and open_quotas:
         wanted = dict(zip(open_quotas, largest_remainder(list(open_quotas.values()), missing), strict=True))
         left = {}
         for name, quota in wanted.items():
-            found = strategies[name](quota, free) if name in strategies else []
+            found = strategies[name](quota, free)
             for row, why in found:
                 free[row] = False
-                chosen.append((row, name, why))
-            if len(found) < quota or name not in strategies:
+                chosen.append((row, REFILL if refilling and name == SAMPLE else name, why))
+            if len(found) < quota:
                 left[name] = quota - len(found)
                 del open_quotas[name]
-        missing = sum(left.values())
+        missing, refilling = sum(left.values()), True
         for name, rest in left.items():
             if rest:
                 others = ", ".join(open_quotas) or "nobody: no other strategy has anything left"

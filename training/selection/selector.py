@@ -23,7 +23,7 @@ log = logging.getLogger("selection")
 
 @dataclass(frozen=True)
 class Selected:
-    """A review to label, the strategy that chose it, and why in words."""
+    """A review to label, the strategy that chose it (or ``REFILL``, see ``combine``), and why in words."""
 
     review: PoolReview
     strategy: str

@@ -37,7 +37,7 @@ def proportional(strata: Sequence[Hashable], seed: int) -> Strategy:
     """Random draws from each stratum (a shop and category, say), as many as its share of the free rows is due.
 
     ``strata`` are those of all N rows. The largest remainder method rounds. The rows drawn are a fair sample of the
-    pool: what is labelled of them may also measure the model.
+    free rows: of the pool, where nothing was chosen before.
     """
     order = np.random.default_rng(seed).permutation(len(strata))
     in_pool = Counter(strata)

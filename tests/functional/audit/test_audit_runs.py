@@ -29,7 +29,7 @@ def arguments(train: Path, backbone: Path, output: Path, *more: str) -> list[str
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "issues.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / "issues.csv").open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -47,9 +47,10 @@ def test_wrong_labels_are_found(audited: Path, wrong: tuple[Path, set[str]]) -> 
     assert len(in_training) >= 5
     assert len(in_training & set(found)) >= 0.8 * len(in_training)
     assert {row["id"] for row in rows[: len(in_training) // 2]} <= in_training, "the plainest errors come first"
-    with (audited / "summary.csv").open(encoding="utf-8", newline="") as file:
+    with (audited / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
         summary = {row["keyword"]: row for row in csv.DictReader(file)}
     assert int(summary[WRONG_KEYWORD]["wrong"]) == len(found)
+    assert (audited / "issues.csv").read_bytes().startswith(b"\xef\xbb\xbf"), "by which Excel tells that it is UTF-8"
     assert f"{len(rows)} suspected labels" in (audited / "index.html").read_text(encoding="utf-8")
 
 
