@@ -74,9 +74,7 @@ def load_pair(keyword: Path, sentiment: Path) -> Pair:
                 "train both checkpoints with one label set and tokenizer"
             )
     labels = replace(left.labels, sentiment_temperature=right.labels.sentiment_temperature, model_version="")
-    pair = Pair(
-        _load(left, "keywords", len(labels.keywords)), _load(right, "sentiments", len(labels.sentiments)), labels
-    )
+    pair = Pair(_load(left, "keywords", "sentiments"), _load(right, "sentiments", "keywords"), labels)
     longest = max(map(len, pair.prompts()))
     _check_length(pair.keyword, labels.max_length, f"max_length {labels.max_length}")
     _check_length(
@@ -85,8 +83,8 @@ def load_pair(keyword: Path, sentiment: Path) -> Pair:
     return pair
 
 
-def _load(artifact: Artifact, field: str, outputs: int) -> Checkpoint:
-    """Read one checkpoint whose classifier has ``outputs`` columns, one for each entry of the labels' ``field``."""
+def _load(artifact: Artifact, field: str, other: str) -> Checkpoint:
+    """Read one checkpoint whose classifier has a column for each entry of the labels' ``field``, not of ``other``."""
     config_file = artifact.folder / CONFIG_FILE
     if (artifact.folder / ADAPTER_FILE).exists():
         raise ArtifactError(
@@ -98,10 +96,17 @@ def _load(artifact: Artifact, field: str, outputs: int) -> Checkpoint:
         raise ArtifactError(f"{config_file}: model_type: {config.get('model_type')!r} is not 'roberta'")
     encoder = Encoder(artifact)
     classifier = _read_weights(artifact.folder)
-    if (found := classifier.config.num_labels) != outputs:
+    outputs, others = getattr(artifact.labels, field), getattr(artifact.labels, other)
+    if (found := classifier.config.num_labels) != len(outputs):
         raise ArtifactError(
-            f"{config_file}: num_labels: {found} outputs for the {outputs} {field} of labels.json; "
+            f"{config_file}: num_labels: {found} outputs for the {len(outputs)} {field} of labels.json; "
             "are the two checkpoints swapped?"
+        )
+    # With as many keywords as sentiments, only the names tell which of the two it is.
+    if tuple(classifier.config.id2label.values()) == others:
+        raise ArtifactError(
+            f"{config_file}: id2label: the outputs are the {other} of labels.json, not the {field}; "
+            "are the two checkpoints swapped? If not, train it again"
         )
     if (padding := classifier.config.pad_token_id) != encoder.pad_id:
         raise ArtifactError(f"{config_file}: pad_token_id: {padding} is not the tokenizer's {encoder.pad_id}")

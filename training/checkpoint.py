@@ -19,8 +19,12 @@ from client.errors import ArtifactError, ReviewLensError
 from training.data import LabelSet
 from training.tuning import is_plain
 
-WEIGHT_FILES = ("model.safetensors", "config.json", "adapter_model.safetensors", "adapter_config.json")
-CHECKPOINT_FILES = (*WEIGHT_FILES, TOKENIZER_FILE, LABELS_FILE, "metrics.json", "README.md")
+# Nothing loads weights without the config beside them.
+CONFIG_FILES = ("config.json", "adapter_config.json")
+WEIGHT_FILES = ("model.safetensors", "adapter_model.safetensors")
+CHECKPOINT_FILES = (*CONFIG_FILES, *WEIGHT_FILES, TOKENIZER_FILE, LABELS_FILE, "metrics.json", "README.md")
+# What of a training's data may stand beside a checkpoint: customers' reviews, for no one else.
+CONTRADICTIONS_FILE = "contradictions.jsonl"
 
 
 def load_backbone(path: str, outputs: int, dropout: float, attention: str) -> RobertaForSequenceClassification:
@@ -122,13 +126,12 @@ def _tokenizer_of(backbone: str) -> tuple[str, SpecialTokens]:
 def finish_checkpoint(work: Path, out: Path, model: Any, labels: Labels, metrics: dict[str, Any], card: str) -> None:
     """Write weights in half precision, tokenizer, calibrated labels, metrics and model card into ``out``.
 
-    All is first written in full below ``work``, on the same disk, and then moved: a disk that fills up leaves the
-    checkpoint that was in ``out`` as it was.
+    The ``metrics`` name the ``task``, which is kept as the names of the outputs. All is first written in full below
+    ``work``, on the same disk, and then moved: a disk that fills up leaves the checkpoint in ``out`` as it was.
     """
-    done = work / "finished"
-    done.mkdir(exist_ok=True)
+    done = begin_finished(work)
     if is_plain(model):
-        names = labels.keywords if model.config.num_labels == len(labels.keywords) else labels.sentiments
+        names = labels.keywords if metrics["task"] == "keyword" else labels.sentiments
         model.config.id2label = dict(enumerate(names))
         model.config.label2id = {name: i for i, name in enumerate(names)}
     model.half().save_pretrained(done)
@@ -136,9 +139,25 @@ def finish_checkpoint(work: Path, out: Path, model: Any, labels: Labels, metrics
     write_text(done / LABELS_FILE, labels.to_json())
     write_text(done / "metrics.json", json.dumps(metrics, ensure_ascii=False, indent=1) + "\n")
     write_text(done / "README.md", card)
-    for stale in {*WEIGHT_FILES} - {file.name for file in done.iterdir()}:
+    replace_model(done, out)
+
+
+def begin_finished(work: Path) -> Path:
+    """An empty folder below ``work`` for a finished model: what a run that was killed here left is of no use."""
+    done = work / "finished"
+    shutil.rmtree(done, ignore_errors=True)
+    done.mkdir(parents=True)
+    return done
+
+
+def replace_model(done: Path, out: Path) -> None:
+    """Move the finished model in ``done`` into ``out``, in place of the one there.
+
+    Wherever it is cut short, ``out`` holds the old model, the new one, or one without a config, which nothing loads.
+    """
+    for stale in (*CONFIG_FILES, *WEIGHT_FILES):
         (out / stale).unlink(missing_ok=True)
-    for file in done.iterdir():
+    for file in sorted(done.iterdir(), key=lambda file: file.name in CONFIG_FILES):
         file.replace(out / file.name)
 
 
@@ -151,12 +170,12 @@ def push_to_hub(folder: Path, repository: str) -> None:
     api = HfApi()
     try:
         api.create_repo(repository, private=True, exist_ok=True)
-        # Not the whole folder: contradictions.jsonl holds reviews.
+        # Not the whole folder: see CONTRADICTIONS_FILE.
         api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=[*CHECKPOINT_FILES])
     except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
         raise ReviewLensError(
             f"--push-to-hub {repository}: {error}; {folder} is whole: log in (hf auth login, or HF_TOKEN), then "
-            f"hf upload {repository} {folder}"
+            f"hf upload {repository} {folder} --private --exclude {CONTRADICTIONS_FILE}"
         ) from None
 
 

@@ -24,7 +24,7 @@ from client.encoding import Encoder
 from client.errors import InvalidInputError, ReviewLensError
 from training.arguments import add_recipe_arguments, recipe_of
 from training.audit.decisions import read_decisions
-from training.checkpoint import begin_checkpoint, finish_checkpoint, push_to_hub, write_text
+from training.checkpoint import CONTRADICTIONS_FILE, begin_checkpoint, finish_checkpoint, push_to_hub, write_text
 from training.checks import check_reviews, check_splits, contradiction_lines
 from training.corpus import text_key
 from training.data import LabelledReview, LabelSet, read_labelled
@@ -38,7 +38,6 @@ log = logging.getLogger("finetune")
 
 DEFAULT_LABEL_SET = Path(__file__).parent / "label_sets" / "fashion.json"
 WORK_FOLDER = "unfinished"
-CONTRADICTIONS_FILE = "contradictions.jsonl"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def load_reviews(
     """Read ``FILE`` or ``FILE:REPEAT`` arguments, check them and apply an audit's decisions.
 
     Returns the reviews, one a text, and how often each text is seen in an epoch. Labels of one text that contradict
-    one another are listed in the file ``contradictions``.
+    one another are listed in the file ``contradictions``; where none do, there is no such file afterwards.
 
     Raises:
         InvalidInputError: a file cannot be used; the message names the file, the line and the field.
@@ -85,9 +84,11 @@ def load_reviews(
     report = check_reviews(reviews, label_set)
     for warning in report.warnings:
         log.warning("%s", warning)
-    if report.contradictions and contradictions:
-        write_text(contradictions, "".join(contradiction_lines(report.contradictions)))
-        log.warning("all of them are listed in %s", contradictions)
+    if contradictions:
+        contradictions.unlink(missing_ok=True)  # one of a run before
+        if report.contradictions:
+            write_text(contradictions, "".join(contradiction_lines(report.contradictions)))
+            log.warning("all of them are listed in %s", contradictions)
     merged = merge_sources(report.kept)
     return merged, {review.text: repeats[text_key(review.text)] for review in merged}
 

@@ -17,6 +17,7 @@ from training.audit.decisions import read_decisions
 from training.checks import check_reviews, check_splits, contradiction_lines
 from training.corpus import text_key
 from training.data import LabelledReview, LabelSet, read_labelled
+from training.finetune import load_reviews
 
 LABELS = LabelSet(("배송", "핏", "색상"), "만족도", ("매우부정", "부정", "중립", "긍정", "매우긍정"), (-2, -1, 0, 1, 2))
 KEYWORDS = frozenset(LABELS.keywords)
@@ -230,3 +231,13 @@ def test_warnings_name_file_and_line(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (warning,) = check_reviews(read_labelled(path, LABELS), LABELS).warnings
     assert f"({path}:1: 1, {path}:3: no)" in warning
+
+
+def test_the_list_of_contradictions_is_that_of_this_run(tmp_path: Path) -> None:
+    data, listed = tmp_path / "reviews.jsonl", tmp_path / "contradictions.jsonl"
+    for scores, told in (((1, -1), True), ((1, 1), False)):
+        rows = [{"text": "핏이 좋아요", "labels": {"핏": score}} for score in scores]
+        rows.append({"text": "색이 고와요", "labels": {"색상": 1}})
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        load_reviews([str(data)], LABELS, contradictions=listed)
+        assert listed.exists() is told

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -39,7 +40,7 @@ def load_language_model(path: str, *, attention: str = "eager", dropout: float =
         return AutoModelForCausalLM.from_pretrained(
             path, config=config, attn_implementation=attention, dtype=torch.float32
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ArtifactError(f"--model {path}: no causal language model could be loaded: {error}") from None
 
 

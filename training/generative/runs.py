@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from client.errors import InvalidInputError
-from training.checkpoint import write_text
+from training.checkpoint import begin_finished, replace_model, write_text
 from training.corpus import split_of
 from training.data import LabelledReview, LabelSet, read_labelled
 from training.examples import split_reviews
@@ -78,7 +78,7 @@ def train_generator(settings: TrainSettings) -> None:
     with disk_errors(settings.output):
         model = fit_generator(train, codec, settings.recipe, folder=work / "trainer")
         # All of it is written below before anything is moved: a full disk leaves the generator of before whole.
-        done = work / "finished"
+        done = begin_finished(work)
         model.half().save_pretrained(done)
         codec.save(done)
         facts = {
@@ -87,8 +87,7 @@ def train_generator(settings: TrainSettings) -> None:
             "recipe": asdict(settings.recipe),
         }
         write_text(done / "training.json", json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
-        for file in done.iterdir():
-            file.replace(settings.output / file.name)
+        replace_model(done, settings.output)
     shutil.rmtree(work)
     log.info("%s: trained on %d reviews", settings.output, len(train))
 

@@ -107,7 +107,8 @@ def fit_generator(
             loss=LossOptions(),
             score=None,
         )
-        digest = run_digest(replace(recipe, report_to=""), train, recipe.backbone)
+        run = replace(recipe, report_to=""), codec.settings  # the completions follow from its labels
+        digest = run_digest(run, train, recipe.backbone)
         last = resume(folder, digest) if keep else None
         if last:
             log.info("going on from %s", last)

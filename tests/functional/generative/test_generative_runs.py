@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from client.errors import ArtifactError
 from tests.functional.generative.conftest import SAMPLES
 from training import finetune
 from training.corpus import split_of
@@ -90,12 +93,26 @@ def test_an_interrupted_run_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(trainer, "SAVE_STEPS", 2)
-    codec = begin_codec(str(roberta), label_set, 96)
+    reordered = replace(label_set, keywords=label_set.keywords[::-1])
+    codec, other_codec = (begin_codec(str(roberta), labels, 96) for labels in (label_set, reordered))
     fit_generator(sample_reviews[:40], codec, recipe(roberta, 1), folder=tmp_path)
     (checkpoint,) = tmp_path.glob("checkpoint-*")
     with caplog.at_level(logging.INFO):
-        fit_generator(sample_reviews[:40], codec, recipe(roberta, 2), folder=tmp_path)
-    assert f"going on from {checkpoint}" in caplog.text
+        fit_generator(sample_reviews[:40], codec, recipe(roberta, 1), folder=tmp_path)
+        assert f"going on from {checkpoint}" in caplog.text
+        caplog.clear()
+        fit_generator(sample_reviews[:40], other_codec, recipe(roberta, 1), folder=tmp_path)
+        assert "going on from" not in caplog.text
+        assert "had other settings or data; this one begins anew" in caplog.text
+
+
+def test_a_torn_language_model_is_told(roberta: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "torn"
+    shutil.copytree(roberta, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ArtifactError, match=f"--model {folder}: no causal language model could be loaded"):
+        load_language_model(str(folder))
 
 
 def test_the_commands_train_and_compare(
