@@ -11,8 +11,8 @@ from training.tuning import TUNE_CHOICES
 REPORTERS = ("none", "wandb", "trackio", "tensorboard")
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+def add_recipe_arguments(parser: argparse.ArgumentParser, *, early_stopping: bool = True) -> None:
+    """Add the flags. ``early_stopping`` is not offered where no reviews are set apart to score."""
     recipe = parser.add_argument_group("recipe")
     recipe.add_argument("--backbone", default=DEFAULT_BACKBONE, help="folder or hub name (default: %(default)s)")
     recipe.add_argument("--epochs", type=float, default=3, help="(default: %(default)s)")
@@ -30,13 +30,16 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument(
         "--loss", choices=LOSS_CHOICES, default="plain", help="for rare classes: by weight, or focal (%(default)s)"
     )
-    recipe.add_argument(
-        "--early-stopping",
-        type=int,
-        default=0,
-        metavar="N",
-        help="stop after N evaluations (two an epoch) without a gain on the validation split; 0: never",
-    )
+    if early_stopping:
+        recipe.add_argument(
+            "--early-stopping",
+            type=int,
+            default=0,
+            metavar="N",
+            help="stop after N evaluations (two an epoch) without a gain on the validation split; 0: never",
+        )
+    else:
+        parser.set_defaults(early_stopping=0)
     recipe.add_argument("--report-to", choices=REPORTERS, default="none", help="where curves go (default: %(default)s)")
 
 

@@ -100,6 +100,7 @@ def run_trainer(
             "load_best_model_at_end": True,
             "metric_for_best_model": "eval_score",
             "greater_is_better": True,
+            "restore_callback_states_from_checkpoint": True,  # patience goes on where the run was interrupted
         }
     trainer = ReviewTrainer(
         model=model,

@@ -36,7 +36,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> AuditSettings:
     return settings_of(parser.parse_args(arguments))
 
 
-def add_audit_arguments(parser: argparse.ArgumentParser) -> None:
+def add_audit_arguments(parser: argparse.ArgumentParser, *, early_stopping: bool = True) -> None:
     """Add the flags of every command that audits."""
     parser.add_argument("--train", nargs="+", required=True, metavar="FILE", help="labelled reviews (training/data.py)")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
@@ -53,7 +53,7 @@ def add_audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules", type=Path, metavar="FILE", help="guideline rules (default: <label set>_rules.json beside it)"
     )
-    add_recipe_arguments(parser)
+    add_recipe_arguments(parser, early_stopping=early_stopping)
 
 
 def settings_of(args: argparse.Namespace) -> AuditSettings:

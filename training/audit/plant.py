@@ -60,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> PlantSettings:
     planting.add_argument(
         "--f1-folder", type=Path, help="figures of trainings, for experiments to share (default: OUTPUT/f1)"
     )
-    add_audit_arguments(parser)
+    add_audit_arguments(parser, early_stopping=False)
     args = parser.parse_args(arguments)
     return PlantSettings(
         audit=settings_of(args),

@@ -110,7 +110,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--seeds", nargs="+", type=int, default=(1, 2, 3, 4, 5), help="(default: 1 2 3 4 5)")
     parser.add_argument("--sizes", nargs="+", type=int, default=DEFAULT_SIZES, help="labels after each round")
     parser.add_argument("--label-set", type=Path, default=DEFAULT_LABEL_SET)
-    add_recipe_arguments(parser)
+    add_recipe_arguments(parser, early_stopping=False)
     return parser.parse_args(arguments)
 
 

@@ -21,7 +21,7 @@ from client.artifact import Artifact
 from client.errors import ArtifactError
 from export.checkpoint import load_pair
 from tests.functional.training.runs import arguments, run
-from training import finetune, review_trainer, soup
+from training import finetune, review_trainer, soup, trainer
 from training.examples import KeywordCollator, KeywordExample
 from training.review_trainer import ReviewTrainer, last_whole_checkpoint
 
@@ -161,16 +161,51 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(
     assert hashes(tmp_path) != before
 
 
-def test_early_stopping_keeps_the_best_weights(corpora: Path, backbone: Path, tmp_path: Path) -> None:
-    # Without a learning rate no evaluation gains: the third ends a run of a hundred.
-    still = ["--learning-rate", "0", "--early-stopping", "2"]
-    run("keyword", corpora, backbone, tmp_path / "still", 50, *still)
-    run("keyword", corpora, backbone, tmp_path / "none", 0.01, "--learning-rate", "0")
-    stopped, untouched = (load_file(tmp_path / name / "model.safetensors") for name in ("still", "none"))
-    encoder = [name for name in untouched if name.startswith("roberta.encoder")]
-    assert all((stopped[name] == untouched[name]).all() for name in encoder)
-    seconds = json.loads((tmp_path / "still" / "metrics.json").read_text())["training"]["seconds"]
-    assert seconds < 20, "fifty epochs take minutes"
+def scripted_scores(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[dict[str, Any]]:
+    """Let the evaluations of all runs have these scores, one after the other; returns the weights of each."""
+    seen: list[dict[str, Any]] = []
+
+    def score(model: Any) -> float:
+        seen.append({name: tensor.detach().clone().half() for name, tensor in model.state_dict().items()})
+        return scores[len(seen) - 1]
+
+    monkeypatch.setattr(trainer, "_scorer", lambda *_: score)
+    return seen
+
+
+def same_weights(checkpoint: Path, weights: dict[str, Any]) -> bool:
+    stored = load_file(checkpoint / "model.safetensors")
+    return all(bool((tensor == weights[name]).all()) for name, tensor in stored.items())
+
+
+def test_early_stopping_keeps_the_best_weights(
+    corpora: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = scripted_scores(monkeypatch, 0.1, 0.9, 0.5, 0.4)
+    run("keyword", corpora, backbone, tmp_path, 50, "--early-stopping", "2")
+    assert len(seen) == 4, "the second evaluation without a gain ends a run of fifty epochs"
+    assert same_weights(tmp_path, seen[1])
+    assert not same_weights(tmp_path, seen[3])
+
+
+def test_patience_goes_on_after_an_interruption(
+    corpora: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = scripted_scores(monkeypatch, 0.9, 0.5, 0.4, 0.3)
+    whole_step = ReviewTrainer.training_step
+
+    def interrupted_step(self: ReviewTrainer, *args: Any, **kwargs: Any) -> Any:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return whole_step(self, *args, **kwargs)
+
+    with monkeypatch.context() as context:
+        context.setattr(ReviewTrainer, "training_step", interrupted_step)
+        with pytest.raises(KeyboardInterrupt):
+            run("keyword", corpora, backbone, tmp_path, 50, "--early-stopping", "2")
+    run("keyword", corpora, backbone, tmp_path, 50, "--early-stopping", "2")
+    assert len(seen) == 3, "one evaluation without a gain came before the interruption, one after it"
+    assert same_weights(tmp_path, seen[0])
 
 
 @pytest.mark.parametrize("tune", ["lora", "p-tuning"])
