@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ReviewLensError: teacher, student or data cannot be used, or the disk is full.
     """
     label_set = LabelSet.load(args.label_set)
-    reviews, repeats = load_reviews(args.train, label_set)
+    reviews, repeats = load_reviews(args.train, label_set, args.decisions)
     splits = split_reviews(reviews)
     if empty := [name for name, part in splits.items() if not part]:
         raise InvalidInputError(
@@ -116,6 +116,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--train", nargs="+", required=True, metavar="FILE[:N]", help="labelled reviews, as for training.finetune")
     add("--output", type=Path, required=True, help="folder of the new checkpoint")
     add("--label-set", type=Path, default=DEFAULT_LABEL_SET, help="JSON (default: %(default)s)")
+    add("--decisions", type=Path, metavar="FILE", help="what a label audit decided (training.audit)")
     add("--million-tokens", type=float, default=standard.million_tokens, help="how long (default: %(default)s)")
     add("--learning-rate", type=float, default=standard.learning_rate, help="(default: %(default)s)")
     add("--temperature", type=float, default=standard.temperature, help="softens answers (default: %(default)s)")

@@ -9,9 +9,9 @@ import pytest
 
 from client.artifact import Artifact
 from tests.functional.training.runs import run
-from training import finetune, relabel
+from training import distill, finetune, relabel
 from training.corpus import split_of
-from training.data import LabelSet, read_labelled
+from training.data import LabelledReview, LabelSet, read_labelled
 
 
 def test_keyword_classifier_learns_and_writes_its_contract(keyword_checkpoint: Path) -> None:
@@ -47,6 +47,21 @@ def test_relabelled_reviews_can_be_trained_on(corpora: Path, keyword_checkpoint:
     for row in rows:
         for keyword, target in row.targets.items():
             assert target >= 0.5 if keyword in hard[row.text] else target <= 0.5
+
+
+def test_a_student_learns_what_an_audit_decided(
+    corpora: Path, keyword_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, label_set = corpora / "labelled.jsonl.gz", LabelSet.load(finetune.DEFAULT_LABEL_SET)
+    wrong = next(r for r in read_labelled(data, label_set) if split_of(r.text) == "train" and "배송" in r.scores)
+    decisions = tmp_path / "decisions.jsonl"
+    decisions.write_text(json.dumps({"text": wrong.text, "keyword": "배송", "decision": "remove"}), encoding="utf-8")
+    lessons: list[LabelledReview] = []
+    monkeypatch.setattr(distill, "distill", lambda *args, **_: lessons.extend(args[4]))
+    given = ["keyword", "--teacher", str(keyword_checkpoint), "--train", str(data), "--output", str(tmp_path / "out")]
+    assert distill.main([*given, "--decisions", str(decisions)]) == 0
+    (learned,) = (lesson for lesson in lessons if lesson.text == wrong.text)
+    assert "배송" not in learned.scores
 
 
 def test_sentiment_classifier_learns(corpora: Path, backbone: Path, tmp_path: Path) -> None:
