@@ -58,5 +58,5 @@ def test_memory_stays_as_it_was_after_the_first_calls(
         f"({after / before - 1:+.1%}); {ended}"
     )
     assert ended[OK] > 0.85 * (CALLS - WARM_UP)
-    assert set(ended) <= {OK, "INVALID_ARGUMENT", "DEADLINE_EXCEEDED"}
+    assert set(ended) <= {OK, "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
     assert after < 1.05 * before

@@ -25,7 +25,9 @@ def test_deadlines_of_1_to_5_ms_leave_nothing_behind(door: DoorProcess, figure: 
     with ThreadPoolExecutor(8) as callers:
         outcomes = list(callers.map(call, range(CALLS)))
     codes = Counter(outcome.code for outcome in outcomes)
-    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
+    # Refused is who would have waited for the others beyond the deadline.
+    late = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert set(codes) <= {grpc.StatusCode.OK, *late}
     assert codes[grpc.StatusCode.DEADLINE_EXCEEDED] > CALLS / 2
     wait_until(door.idle)
     assert analyze(door.stub, request_of(texts[0])).reviews == ("",)
