@@ -101,6 +101,9 @@ def test_a_run_with_other_settings_or_data_does_not_go_on_with_the_old_one(
             run("keyword", corpora, backbone, out, 1, *other)
         assert "going on from" not in caplog.text
         assert "had other settings or data; this one begins anew" in caplog.text
+        fresh = tmp_path / f"{number}-fresh"
+        run("keyword", corpora, backbone, fresh, 1, *other)
+        assert same_weights(out, load_file(fresh / "model.safetensors"))
 
 
 def test_every_epoch_has_an_order_of_its_own_also_after_an_interruption(
