@@ -12,8 +12,9 @@ Five strategies fill the round by quota (default: {quotas}):
   outliers      in no cluster of the pool's sentence embeddings; needs --checkpoint
 
 --quota changes the mix: --quota threshold=60% --quota outliers=40%. What a strategy cannot fill goes to the others;
-what is drawn at random only then is named refill, as it is no fair sample of the pool. No review is chosen twice, nor what
-stands in --exclude, up to case and spaces. The output has a row a review: id, text, shop, category, strategy and why.
+what is drawn at random only then is named refill, as it is no fair sample of the pool. No review is chosen twice, nor
+what stands in --exclude, up to case and spaces. The output has a row a review: id, text, shop, category, strategy and
+why.
 """
 
 from __future__ import annotations
