@@ -23,10 +23,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from client.errors import InvalidInputError, ReviewLensError
+from client.whole_files import write_whole
 from training.arguments import add_recipe_arguments, recipe_of
-from training.checkpoint import write_text
 from training.data import LabelSet
 from training.finetune import DEFAULT_LABEL_SET
+from training.review_trainer import disk_errors
 from training.selection.learners import FineTuned, Learner, Probe
 from training.selection.outliers import cluster_outliers
 from training.selection.rounds import MIXES, load_world, simulate
@@ -47,12 +48,13 @@ def run(args: argparse.Namespace) -> list[Point]:
     if list(args.sizes) != sorted(set(args.sizes)) or args.sizes[0] < 1:
         raise InvalidInputError(f"--sizes {args.sizes}: give ascending numbers of labels")
     recipe = recipe_of(args)
-    args.output.mkdir(parents=True, exist_ok=True)
+    with disk_errors(args.output):
+        args.output.mkdir(parents=True, exist_ok=True)
     settings = {"data": str(args.data), "sizes": list(args.sizes), "backbone": recipe.backbone}
     settings |= {"learner": args.learner, "recipe": repr(recipe) if args.learner == "finetune" else ""}
     _check_settings(args.output / "settings.json", settings)
     points_file = args.output / "points.jsonl"
-    points = read_points(points_file)
+    points = whole_curves(read_points(points_file), args.sizes)
     done = {(point.strategy, point.seed) for point in points}
     missing = {seed: [name for name in args.strategies if (name, seed) not in done] for seed in args.seeds}
     if any(missing.values()):
@@ -68,22 +70,44 @@ def run(args: argparse.Namespace) -> list[Point]:
         began = time.monotonic()
         for curve in simulate(world, learner, names, args.sizes, seed, outliers) if names else ():
             points += curve
-            # A run that was cut short leaves no line: curves are whole or missing.
-            with points_file.open("a", encoding="utf-8") as out:
-                out.write("".join(json.dumps(vars(point)) + "\n" for point in curve))
+            # The whole file anew: a disk that fills up leaves the curves before this one.
+            write_whole(points_file, "".join(json.dumps(vars(point)) + "\n" for point in points))
             last = ", ".join(f"{measure} {f1:.3f}" for measure, f1 in curve[-1].f1.items())
             log.info("seed %d, %s: %s; %.0f s", seed, curve[-1].strategy, last, time.monotonic() - began)
     points.sort(key=lambda point: (list(MIXES).index(point.strategy), point.seed, point.labels))
-    write_text(args.output / "table.md", table(points))
-    plot(points, args.plot or args.output / "curves.png", args.title)
+    write_whole(args.output / "table.md", table(points))
+    image = args.plot or args.output / "curves.png"
+    with disk_errors(image.parent):
+        plot(points, image, args.title)
     return points
 
 
 def read_points(file: Path) -> list[Point]:
-    """Points of earlier runs; none where there is no file."""
+    """Points of earlier runs; none where there is no file.
+
+    A last line that was cut short is left out, as an append of earlier versions may have left one.
+
+    Raises:
+        InvalidInputError: another line is broken.
+    """
     if not file.is_file():
         return []
-    return [Point(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    points: list[Point] = []
+    lines = file.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            points.append(Point(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if number < len(lines):
+                raise InvalidInputError(f"{file}:{number}: broken: {error}; remove the line") from None
+            log.warning("%s:%d was cut short: its curve is run again", file, number)
+    return points
+
+
+def whole_curves(points: Sequence[Point], sizes: Sequence[int]) -> list[Point]:
+    """The points of runs that have one for each of ``sizes``: a run is gone on with whole or not at all."""
+    found = {(point.strategy, point.seed, point.labels) for point in points}
+    return [point for point in points if all((point.strategy, point.seed, size) in found for size in sizes)]
 
 
 def _check_settings(file: Path, settings: Mapping[str, object]) -> None:
@@ -92,7 +116,7 @@ def _check_settings(file: Path, settings: Mapping[str, object]) -> None:
         if other := {name: found.get(name) for name, value in settings.items() if found.get(name) != value}:
             raise InvalidInputError(f"--output {file.parent}: its runs were made with {other}; choose another folder")
     else:
-        write_text(file, json.dumps(settings, ensure_ascii=False, indent=1) + "\n")
+        write_whole(file, json.dumps(settings, ensure_ascii=False, indent=1) + "\n")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

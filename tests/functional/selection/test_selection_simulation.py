@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from client.artifact import Artifact
 from tests.functional.command_line import ROOT
 from tests.functional.export.tiny_checkpoints import write_checkpoints
+from tests.unit.test_loop_promotion import full_disk
+from training.selection.rounds import simulate
 from training.selection.simulate import main, read_points
+from training.selection.simulation_report import Point
 
 LABELLED = ROOT / "samples" / "labelled_reviews.jsonl"
 
@@ -79,6 +84,49 @@ def test_a_simulation_goes_on_where_it_was_stopped(arguments: list[str], tmp_pat
     lines = points_file.read_text(encoding="utf-8")
     assert lines.startswith(first), "what was run is kept, and what was not is the same again"
     assert [(p.strategy, p.seed) for p in read_points(points_file)][6::3] == [("random", 2), ("threshold", 2)]
+
+
+def test_a_full_disk_leaves_whole_curves(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    common = [*arguments, "--strategies", "random", "threshold", "--seeds", "1"]
+    points_file = tmp_path / "simulation" / "points.jsonl"
+
+    def then_full(*given: Any) -> Iterator[list[Point]]:
+        first, second = simulate(*given)
+        yield first
+        with full_disk(points_file.stat().st_size + 100):
+            yield second
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.selection.simulate.simulate", then_full)
+        assert main(common) == 2
+    assert "points.jsonl: cannot be written" in capsys.readouterr().err
+    assert {(point.strategy, point.labels) for point in read_points(points_file)} == {
+        ("random", size) for size in (10, 50, 90)
+    }
+    assert main(common) == 0
+    whole = points_file.read_text(encoding="utf-8")
+    # What an append of earlier versions left on a full disk.
+    points_file.write_text(whole[:-30], encoding="utf-8")
+    assert main(common) == 0
+    assert points_file.read_text(encoding="utf-8") == whole
+    assert "was cut short" in caplog.text
+    points_file.write_text("{}\n" + whole, encoding="utf-8")
+    assert main(common) == 2
+    assert "points.jsonl:1: broken" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_told(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main([*arguments, "--output", str(tmp_path / "file" / "simulation")]) == 2
+    assert "file/simulation: cannot write" in capsys.readouterr().err
 
 
 def test_fine_tuning_is_simulated_as_well(arguments: list[str], tmp_path: Path) -> None:
