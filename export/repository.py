@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -75,7 +77,8 @@ def export_repository(
 
     Raises:
         ArtifactError: a checkpoint is missing, corrupt or does not fit the other, or the version exists.
-        InvalidInputError: options that exclude one another, or an evaluation file that cannot be read.
+        InvalidInputError: options that exclude one another, an evaluation file that cannot be read, or a disk that is
+            full or read-only; the repository is as it was.
         ParityError: onnxruntime or Triton compute something else than torch, or the loss is above ``max_loss``.
         EmbeddedTritonError: the embedded Triton does not start with the new models.
     """
@@ -93,14 +96,31 @@ def export_repository(
         served = (quantize(exact[0]), quantize(exact[1])) if precision == "int8" else _graphs(pair, half=True)
         loss = _measure_loss(pair, exact, served, precision, max_loss, evaluation)
     # Beside the repository: what is renamed must stay on its file system.
-    repository.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=repository.parent) as folder:
-        staged = Path(folder, "repository")
-        serving = stage(staged, pair, served, number)
+    with _writing(repository):
+        repository.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".export-", dir=repository.parent)
+    with folder:
+        staged = Path(folder.name, "repository")
+        with _writing(repository):
+            serving = stage(staged, pair, served, number)
         triton = None if skip_triton else _check_triton(staged, pair, served)
         serving = replace(serving, target=target, threads=threads, accelerator=accelerator)
-        install(staged, repository, serving, prune=prune)
+        with _writing(repository):
+            install(staged, repository, serving, prune=prune)
     return Report(number, serving.labels.model_version, difference, loss, triton)
+
+
+@contextmanager
+def _writing(repository: Path) -> Iterator[None]:
+    """Tell what the operating system refused; until the staged repository is renamed, nothing of the old one changes.
+
+    Raises:
+        InvalidInputError: a file or folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInputError(f"{repository}: cannot be written: {error}; what was there is as it was") from error
 
 
 def _graphs(pair: Pair, *, half: bool = False) -> Graphs:

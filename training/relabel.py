@@ -13,15 +13,17 @@ import gzip
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from scipy.special import expit
 
 from client.artifact import Artifact
 from client.encoding import Encoder
-from client.errors import ReviewLensError
+from client.errors import InvalidInputError, ReviewLensError
 from training.checkpoint import load_backbone
 from training.corpus import split_of
 from training.data import LabelSet, read_labelled
@@ -31,10 +33,15 @@ from training.review_trainer import predict_logits
 
 
 def relabel(checkpoint: Path, data: Path, output: Path, label_set: LabelSet, weight: float) -> int:
-    """Write ``{id, text, targets{keyword: 0..1}, evidence}`` lines; returns how many.
+    """Write ``{id, text, targets{keyword: 0..1}, evidence}`` lines, all or none; returns how many.
 
     ``weight`` is the classifier's share of a target that people annotated.
+
+    Raises:
+        ReviewLensError: checkpoint or data cannot be used, or the output cannot be written.
     """
+    if not output.parent.is_dir():
+        raise InvalidInputError(f"--output {output}: there is no folder {output.parent}; make it first")
     artifact = Artifact.load(checkpoint)
     encoder = Encoder(artifact)
     model = load_backbone(str(checkpoint), len(label_set.keywords), 0.0, "eager").float()
@@ -42,7 +49,7 @@ def relabel(checkpoint: Path, data: Path, output: Path, label_set: LabelSet, wei
     examples = keyword_examples(reviews, encoder, label_set)
     logits = predict_logits(model, examples, KeywordCollator(encoder, 0, mask_words=False))
     probs = expit(logits / artifact.labels.keyword_temperature)
-    with gzip.open(output, "wt", encoding="utf-8") as out:
+    with _whole_gzip(output) as out:
         for example, row in zip(examples, probs, strict=True):
             share = np.where(example.known > 0, weight, 1.0)
             targets = share * row + (1 - share) * example.targets
@@ -54,6 +61,20 @@ def relabel(checkpoint: Path, data: Path, output: Path, label_set: LabelSet, wei
             }
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
     return len(examples)
+
+
+@contextmanager
+def _whole_gzip(path: Path) -> Iterator[TextIO]:
+    """A compressed text file that is the old one or, once it is written to its end, the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with gzip.open(temporary, "wt", encoding="utf-8") as out:
+            yield out
+        temporary.replace(path)
+    except OSError as error:
+        raise InvalidInputError(f"{path}: cannot be written: {error}; what was there is as it was") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

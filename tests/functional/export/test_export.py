@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,15 @@ from tritonclient.grpc import model_config_pb2
 from client.artifact import LABELS_FILE, Artifact, newest_artifact_folder
 from client.errors import InvalidInputError
 from export.checkpoint import Pair, load_pair
+from export.config import Serving
+from export.install import stage
 from export.parity import ParityError, ensemble_difference
 from export.repository import Report, export_repository
 from export.runners import TorchRunner, TritonRunner
 from export.samples import random_batches
 from server.embedded import EmbeddedTriton
 from tests.functional.export.tiny_checkpoints import write_checkpoints
+from tests.unit.test_loop_promotion import full_disk
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 VOCABULARY = 1000
@@ -142,3 +146,20 @@ def test_command_reports_what_is_wrong(checkpoints: tuple[Path, Path], tmp_path:
     assert "Traceback" not in done.stderr
     assert _export("--keyword", keyword, "--repository", tmp_path).returncode == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_or_read_only_is_told(
+    checkpoints: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInputError, match="file/model_repository: cannot be written"):
+        export_repository(*checkpoints, tmp_path / "file" / "model_repository", precision="fp32", skip_triton=True)
+
+    def on_a_full_disk(*given: Any) -> Serving:
+        with full_disk(1000):
+            return stage(*given)
+
+    monkeypatch.setattr("export.repository.stage", on_a_full_disk)
+    with pytest.raises(InvalidInputError, match=r"model_repository: cannot be written: .*File too large"):
+        export_repository(*checkpoints, tmp_path / "model_repository", precision="fp32", skip_triton=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
