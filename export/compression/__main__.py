@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,14 +26,14 @@ from pathlib import Path
 from transformers.utils.logging import disable_progress_bar
 
 from client.errors import InvalidInputError, ReviewLensError
-from export.compression.gate import Bounds, GateError
+from client.whole_files import write_whole
+from export.compression.gate import FEWEST_LABELS, Bounds, GateError
 from export.compression.measure import UNCOMPRESSED, Meter
 from export.compression.report import csv_text, markdown, update
 from export.compression.reviews import Reviews
 from export.compression.variants import STEP_HELP, Variant, parse_variants
-from export.compression.workshop import Workshop
+from export.compression.workshop import Workshop, copy_checkpoints
 from export.repository import export_repository
-from training.checkpoint import write_text
 from training.data import LabelSet
 from training.finetune import DEFAULT_LABEL_SET
 
@@ -73,10 +72,10 @@ def table(args: argparse.Namespace) -> None:
     meter, bounds = _meter(args), _bounds(args)
     measured = [meter.measure(variant) for variant in parse_variants(args.variant or USUAL_VARIANTS)]
     text = markdown(measured, bounds)
-    write_text(
+    write_whole(
         args.work / "compression.json", json.dumps([*map(asdict, measured)], ensure_ascii=False, indent=1) + "\n"
     )
-    write_text(args.work / "compression.csv", csv_text(measured))
+    write_whole(args.work / "compression.csv", csv_text(measured))
     if args.update:
         update(args.update, text)
     print(text)
@@ -100,8 +99,7 @@ def write(args: argparse.Namespace) -> None:
     log.info("%s passes the gate", variant)
     folders = meter.workshop.checkpoints(variant.steps)
     if args.checkpoints:
-        for task, folder in folders.items():
-            shutil.copytree(folder, args.checkpoints / task, dirs_exist_ok=True)
+        copy_checkpoints(folders, args.checkpoints)
         log.info("%s: wrote %s", args.checkpoints, " and ".join(folders))
     if args.repository:
         report = export_repository(
@@ -123,7 +121,15 @@ def _meter(args: argparse.Namespace) -> Meter:
 
 
 def _bounds(args: argparse.Namespace) -> Bounds:
-    return Bounds(args.max_keyword_loss, args.max_sentiment_loss, args.min_highlight_agreement, args.max_batch_effect)
+    return Bounds(
+        keyword_loss=args.max_keyword_loss,
+        keyword_macro_loss=args.max_keyword_macro_loss,
+        one_keyword_loss=args.max_one_keyword_loss,
+        sentiment_loss=args.max_sentiment_loss,
+        sentiment_macro_loss=args.max_sentiment_macro_loss,
+        highlight_agreement=args.min_highlight_agreement,
+        company=args.max_batch_effect,
+    )
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -155,12 +161,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         add("--highlight-reviews", type=int, default=200, metavar="N", help="to mask (default: %(default)s)")
         add("--rounds", type=int, default=15, metavar="N", help="of timing (default: %(default)s)")
         gate = command.add_argument_group("gate", "against the uncompressed model, on the test split; 0 to 1")
-        gate.add_argument("--max-keyword-loss", type=float, default=bounds.keyword_loss, help="(%(default)s)")
-        gate.add_argument("--max-sentiment-loss", type=float, default=bounds.sentiment_loss, help="(%(default)s)")
-        gate.add_argument(
-            "--min-highlight-agreement", type=float, default=bounds.highlight_agreement, help="(%(default)s)"
-        )
-        gate.add_argument("--max-batch-effect", type=float, default=bounds.company, help="(%(default)s)")
+        for flag, default, told in (
+            ("--max-keyword-loss", bounds.keyword_loss, "of micro F1"),
+            ("--max-keyword-macro-loss", bounds.keyword_macro_loss, "of macro F1"),
+            ("--max-one-keyword-loss", bounds.one_keyword_loss, f"of F1, with {FEWEST_LABELS} labels or more"),
+            ("--max-sentiment-loss", bounds.sentiment_loss, "of accuracy"),
+            ("--max-sentiment-macro-loss", bounds.sentiment_macro_loss, "of macro F1"),
+            ("--min-highlight-agreement", bounds.highlight_agreement, "share of the keywords"),
+            ("--max-batch-effect", bounds.company, "on a probability"),
+        ):
+            gate.add_argument(flag, type=float, default=default, metavar="X", help=f"{told} (%(default)s)")
     args = parser.parse_args(arguments)
     if args.rounds < 1 or args.highlight_reviews < 1:
         parser.error("--rounds and --highlight-reviews: 1 or more")

@@ -6,19 +6,20 @@ import gzip
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import onnx
 
 from client.artifact import sha256_of
+from client.whole_files import write_whole
 from export.compression.latency import SHAPES, feed_of, seconds_side_by_side
 from export.compression.quality import TopWords, company_effect, keyword_table, sentiment_table, top_words
 from export.compression.reviews import SEED
 from export.compression.variants import Variant
 from export.compression.workshop import Workshop
 from export.runners import OnnxRunner
-from training.checkpoint import write_text
+from training.review_trainer import disk_errors
 
 log = logging.getLogger("compression")
 
@@ -30,8 +31,9 @@ UNCOMPRESSED = Variant()
 class Measurement:
     """One row of the table. Sizes are bytes of both graphs and the tokenizer, as files and compressed by gzip.
 
-    ``by_keyword`` and ``by_sentiment`` hold F1. ``company`` is the largest change of a probability by batch mates.
-    ``milliseconds`` of the keyword graph and ``speedup`` over the uncompressed one, measured in turn, are by shape.
+    ``by_keyword`` and ``by_sentiment`` hold F1, ``keyword_labels`` how many labels of the test split it is of.
+    ``company`` is the largest change of a probability by batch mates. ``milliseconds`` of the keyword graph and
+    ``speedup`` over the uncompressed one, measured in turn, are by shape.
     """
 
     variant: str
@@ -40,6 +42,7 @@ class Measurement:
     keyword_micro: float
     keyword_macro: float
     by_keyword: Mapping[str, float]
+    keyword_labels: Mapping[str, int]
     sentiment_accuracy: float
     sentiment_macro: float
     by_sentiment: Mapping[str, float]
@@ -59,7 +62,9 @@ class Meter:
         test = workshop.reviews.test
         chosen = np.random.default_rng(SEED).permutation(len(test))[:highlight_reviews]
         self._masked = [test[i] for i in chosen]
-        settings = [[r.text, sorted(r.scores.items())] for r in test] + [len(self._masked), rounds]
+        settings: list[object] = [[r.text, sorted(r.scores.items())] for r in test]
+        # Figures of a version that measured others cannot be judged: they are taken anew.
+        settings += [len(self._masked), rounds, [field.name for field in fields(Measurement)]]
         self._folder = workshop.folder / "measured" / sha256_of(json.dumps(settings).encode())[:12]
         self._reference: TopWords | None = None
 
@@ -72,8 +77,9 @@ class Meter:
         file = self._folder / f"{variant}.json"
         if not file.is_file():
             found = self._measure(variant)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(asdict(found), ensure_ascii=False, indent=1) + "\n")
+            with disk_errors(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(asdict(found), ensure_ascii=False, indent=1) + "\n")
         return Measurement(**json.loads(file.read_text(encoding="utf-8")))
 
     def _measure(self, variant: Variant) -> Measurement:
@@ -96,6 +102,7 @@ class Meter:
             keyword_micro=keywords["micro avg"]["f1"],
             keyword_macro=keywords["macro avg"]["f1"],
             by_keyword={name: keywords[name]["f1"] for name in labels.keywords},
+            keyword_labels={name: int(keywords[name]["support"]) for name in labels.keywords},
             sentiment_accuracy=sentiments["accuracy"]["f1"],
             sentiment_macro=sentiments["macro avg"]["f1"],
             by_sentiment={name: sentiments[name]["f1"] for name in labels.sentiments},

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from client.errors import InvalidInputError
+from client.whole_files import write_whole
 from export.compression.gate import Bounds
 from export.compression.latency import SHAPES, THREADS
 from export.compression.measure import Measurement
@@ -48,7 +49,7 @@ def markdown(measurements: Sequence[Measurement], bounds: Bounds) -> str:
     times = ", ".join(f"{reference.milliseconds[shape]:.1f} ms for {shape}" for shape in SHAPES)
     return (
         f"{_table(heads, rows)}\n\nSpeed is of the keyword graph, against `{reference.variant}`, which took {times} "
-        f"(rows x tokens, {THREADS} threads, both in turn, medians).\n\n"
+        f"(rows x tokens, {THREADS} threads, both in turn, in changing order, medians).\n\n"
         f"F1 by keyword:\n\n{_table(['variant', *keywords], by_keyword)}\n"
     )
 
@@ -83,7 +84,7 @@ def update(document: Path, tables: str) -> None:
     """Replace what stands between the two markers of a markdown file.
 
     Raises:
-        InvalidInputError: the file cannot be read, or the markers are not there.
+        InvalidInputError: the file cannot be read or written, or the markers are not there.
     """
     try:
         text = document.read_text(encoding="utf-8")
@@ -93,4 +94,4 @@ def update(document: Path, tables: str) -> None:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise InvalidInputError(f"--update {document}: the lines {BEGIN} and {END} are not there; add them")
-    document.write_text(f"{before}{BEGIN}\n{tables}{END}{after}", encoding="utf-8")
+    write_whole(document, f"{before}{BEGIN}\n{tables}{END}{after}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from export.compression.vocabulary import count_pieces, trim_embeddings, trim_to
 from export.graphs import KeywordGraph, SentimentGraph, to_onnx
 from export.quantize import quantize
 from export.samples import batches_of
-from training.checkpoint import finish_checkpoint, load_backbone, write_text
+from training.checkpoint import finish_checkpoint, load_backbone, replace_model, write_text
 from training.distillation import Distillation, distill
 from training.examples import (
     KeywordCollator,
@@ -41,6 +41,7 @@ from training.examples import (
 )
 from training.held_out import evaluate_model
 from training.losses import keyword_loss, sentiment_loss
+from training.review_trainer import disk_errors
 from training.trainer import Task
 
 log = logging.getLogger("compression")
@@ -74,8 +75,9 @@ class Workshop:
         for task, source in self.sources.items():
             if not source.is_dir():
                 temporary = source.with_suffix(".tmp")
-                shutil.copytree(given[task], temporary, dirs_exist_ok=True)
-                temporary.rename(source)
+                with disk_errors(self.folder):
+                    shutil.copytree(given[task], temporary, dirs_exist_ok=True)
+                    temporary.rename(source)
 
     def checkpoints(self, steps: Sequence[Step]) -> dict[Task, Path]:
         """The folders of both checkpoints after these steps.
@@ -91,7 +93,8 @@ class Workshop:
         for task in TASKS:
             if not (targets[task] / WEIGHTS_FILE).is_file():
                 log.info("%s: %s", name, task)
-                self._take_step(steps[-1], task, before[task], targets[task])
+                with disk_errors(self.folder):
+                    self._take_step(steps[-1], task, before[task], targets[task])
         return targets
 
     def pair(self, variant: Variant) -> Pair:
@@ -111,10 +114,11 @@ class Workshop:
             exact = self.graphs(replace(variant, precision="fp32"))
             models = {task: self._to_int8(onnx.load(exact[task]), task, variant) for task in TASKS}
         for task, file in files.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(".tmp")
-            onnx.save(models[task], temporary)
-            temporary.replace(file)
+            with disk_errors(self.folder):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                temporary = file.with_suffix(".tmp")
+                onnx.save(models[task], temporary)
+                temporary.replace(file)
         return files
 
     def _to_int8(self, model: onnx.ModelProto, task: Task, variant: Variant) -> onnx.ModelProto:
@@ -198,6 +202,31 @@ class Workshop:
             return sentiment_loss(logits, batch["allowed"])
 
         return estimate(classifier, (collate([examples[i] for i in numbers]) for numbers in rows), loss)
+
+
+def copy_checkpoints(folders: Mapping[Task, Path], target: Path) -> None:
+    """Copy both checkpoints to ``target``, in place of those there; other files in their folders stay.
+
+    Both are first copied in full beside the old ones, and then moved: a disk that fills up leaves these as they were.
+
+    Raises:
+        InvalidInputError: a file cannot be written.
+    """
+    incoming = {task: target / f".{task}.tmp" for task in folders}
+    try:
+        for task, folder in folders.items():
+            shutil.rmtree(incoming[task], ignore_errors=True)
+            shutil.copytree(folder, incoming[task])
+        for task, folder in incoming.items():
+            (target / task).mkdir(exist_ok=True)
+            replace_model(folder, target / task)
+    except OSError as error:
+        raise InvalidInputError(
+            f"--checkpoints {target}: cannot be written: {error}; make room and run the command again"
+        ) from error
+    finally:
+        for folder in incoming.values():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _float_graphs(pair: Pair) -> dict[Task, onnx.ModelProto]:

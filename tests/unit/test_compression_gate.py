@@ -21,7 +21,8 @@ REFERENCE = Measurement(
     compressed_size=70_000_000,
     keyword_micro=0.9,
     keyword_macro=0.88,
-    by_keyword={"가격": 0.95, "배송": 0.81},
+    by_keyword={"가격": 0.95, "배송": 0.81, "길이": 0.5},
+    keyword_labels={"가격": 200, "배송": 30, "길이": 29},
     sentiment_accuracy=0.85,
     sentiment_macro=0.75,
     by_sentiment={"부정": 0.7, "긍정": 0.8},
@@ -39,13 +40,18 @@ SMALL = replace(REFERENCE, variant="int8", size=20_000_000, highlight_agreement=
     [
         ("keyword_micro", 0.885, "keyword micro F1"),
         ("sentiment_accuracy", 0.82, "sentiment accuracy"),
+        ("keyword_macro", 0.85, "keyword macro F1"),
+        ("sentiment_macro", 0.72, "sentiment macro F1"),
+        ("by_keyword", {"가격": 0.89, "배송": 0.77, "길이": 0.5}, "F1 of 가격"),
+        ("by_keyword", {"가격": 0.95, "배송": 0.4, "길이": 0.5}, "F1 of 배송"),
+        ("by_keyword", {"가격": 0.95, "배송": math.nan, "길이": 0.5}, "F1 of 배송"),
         ("highlight_agreement", 0.899, "highlight agreement"),
         ("company", 0.04, "effect of batch mates"),
         ("keyword_micro", math.nan, "keyword micro F1"),
         ("highlight_agreement", math.nan, "highlight agreement"),
     ],
 )
-def test_each_loss_is_refused(figure: str, value: float, metric: str) -> None:
+def test_each_loss_is_refused(figure: str, value: object, metric: str) -> None:
     found = Measurement(**{**vars(SMALL), figure: value})
     assert list(BOUNDS.failures(found, REFERENCE)) == [metric]
     with pytest.raises(GateError, match="int8 is refused"):
@@ -63,7 +69,11 @@ def test_metric_value_and_bound_are_named() -> None:
 
 
 def test_what_is_within_its_bounds_passes() -> None:
-    better = replace(SMALL, keyword_micro=0.95, sentiment_accuracy=0.831, highlight_agreement=0.9)
+    # 길이 has too few labels to tell a loss from chance.
+    by_keyword = {"가격": 0.901, "배송": 0.77, "길이": 0.1}
+    better = replace(
+        SMALL, keyword_micro=0.95, by_keyword=by_keyword, sentiment_accuracy=0.831, highlight_agreement=0.9
+    )
     assert BOUNDS.failures(better, REFERENCE) == {}
     BOUNDS.require(better, REFERENCE)
 
@@ -79,7 +89,7 @@ def test_a_row_for_each_variant() -> None:
         "refused: keyword micro F1, sentiment accuracy",
     ]
     assert "| `int8` | 20.0 | 70.0 | 0.900 |" in lines[1]
-    assert "| `fp32` | 0.950 | 0.810 |" in second
+    assert "| `fp32` | 0.950 | 0.810 | 0.500 |" in second
     widths = {line.count("|") for line in first.splitlines() if line.startswith("|")}
     assert len(widths) == 1, "every line has every column"
 
@@ -90,7 +100,7 @@ def test_every_figure_is_in_the_csv() -> None:
     figures = {row["figure"]: row["value"] for row in rows if row["variant"] == "int8"}
     assert figures["by_keyword: 배송"] == "0.81"
     assert figures["size"] == "20000000"
-    assert len(figures) == 8 + 2 * 4
+    assert len(figures) == 8 + 2 * 3 + 3 * 2
 
 
 def test_a_document_is_updated_between_its_markers(tmp_path: Path) -> None:
